@@ -1,0 +1,308 @@
+"""The configuration of a study as typed models.
+
+In: plain mappings (from TOML). Out: a frozen `StudyConfig` in which every `auto` that can be settled without
+looking at data or weights is settled. Owns `study.toml` together with `recipes`, which reads and writes it.
+
+Every field's description is also its documentation: `bestiary recipes show` and the docs print from here.
+"""
+
+import difflib
+import re
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bestiary.core.errors import ConfigError
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+MAJORITY = "majority"
+SIMPLE_CNN = "simple_cnn"
+PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Which images, and what they are called."""
+
+    path: str = Field("", description="folder of class folders, CSV or Parquet table, or a named set")
+    rename: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict, description="class names as found -> as wanted"
+    )
+    path_column: str = Field("path", description="table only: the column of image paths")
+    label_column: str = Field("label", description="table only: the column of labels")
+    split_column: str = Field("", description="table only: the column of train/val/test; empty: none")
+    group_column: str = Field("", description="table only: images with one value stay in one split; empty: none")
+
+
+class SplitConfig(_Section):
+    """How images are divided. Fractions are of all images."""
+
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="share scored once, at the end")
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share on which choices are made")
+    seed: int = Field(0, ge=0, description="another seed, another division")
+    use_given: bool = Field(True, description="honour train/val/test folders or the split column")
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Self:
+        if self.test_fraction + self.val_fraction >= 1.0:
+            raise ValueError("test_fraction + val_fraction must be below 1, or no image is left to train on")
+        return self
+
+
+class PixelsConfig(_Section):
+    """How an image becomes a square of pixels. `auto` takes what the weights were trained with."""
+
+    size_px: Literal["auto"] | Annotated[int, Field(ge=8, le=2048)] = Field("auto", description="side of the square")
+    fit: Literal["auto", "crop", "squash", "pad"] = Field("auto", description="centre crop, ignore aspect, or pad")
+    interpolation: Literal["auto", "nearest", "bilinear", "bicubic", "lanczos"] = Field(
+        "auto", description="resampling"
+    )
+    crop_fraction: Literal["auto"] | Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        "auto", description="fit = crop only: side of the crop over the short side"
+    )
+
+
+class HeadConfig(_Section):
+    """The classifier on top of the backbone."""
+
+    hidden: int = Field(0, ge=0, le=65536, description="units of a dense ReLU layer; 0: a linear probe")
+    dropout: Fraction = Field(0.0, description="after the hidden layer; needs hidden > 0")
+    pooling: Literal["auto", "avg", "flatten"] = Field("auto", description="auto: flatten for VGG and simple_cnn")
+
+    @model_validator(mode="after")
+    def _dropout_needs_hidden(self) -> Self:
+        if self.dropout and not self.hidden:
+            raise ValueError("dropout needs hidden > 0: a linear probe has no hidden layer to drop from")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """How the trainable weights move."""
+
+    name: Literal["auto", "lbfgs", "adam", "adamw", "sgd"] = Field(
+        "auto", description="auto: lbfgs for a linear probe on a frozen backbone, else adam"
+    )
+    learning_rate: Positive = Field(1e-3, description="of adam, adamw and sgd")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="decoupled for adamw, L2 for the others")
+    momentum: Fraction = Field(0.9, description="of sgd")
+
+
+class ScheduleConfig(_Section):
+    """How the learning rate changes."""
+
+    name: Literal["constant", "plateau", "one_cycle"] = Field("plateau", description="plateau watches validation loss")
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="plateau: learning rate times this")
+    patience_epochs: int = Field(2, ge=1, description="plateau: epochs without progress before that")
+
+
+class EarlyStoppingConfig(_Section):
+    """When to stop. The weights of the epoch with the lowest validation loss are restored in any case."""
+
+    patience_epochs: int = Field(3, ge=0, description="epochs without a lower validation loss; 0: never stop early")
+
+
+class AugmentConfig(_Section):
+    """Random changes to training images."""
+
+    flip: bool = Field(False, description="left-right")
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="up to this, either way")
+    views: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        "auto", description="frozen backbone only: fixed views an image, drawn from in every epoch"
+    )
+
+
+class ModelConfig(_Section):
+    """One model to train and compare."""
+
+    backbone: str = Field(description="a timm architecture, simple_cnn, or majority (always the commonest class)")
+    weights: str = Field("auto", description="packaged, hub, random, or the path of a .safetensors or .pth file")
+    trainable: str = Field("head", description='"head", "last:N stages" or "all"')
+    epochs: int = Field(10, ge=1, le=10_000, description="at most")
+    batch_size: int = Field(32, ge=1, le=65536)
+    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes count for more")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
+    seed: int = Field(0, ge=0, description="initial weights, order of images, augmentation")
+    pixels: PixelsConfig = PixelsConfig()
+    head: HeadConfig = HeadConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone stays as it is and only the head is trained."""
+        return self.trainable == "head"
+
+    @property
+    def trainable_stages(self) -> int:
+        """How many of the backbone's last stages are trained: 0 for "head", -1 for "all"."""
+        if self.trainable in ("head", "all"):
+            return 0 if self.frozen else -1
+        return int(re.findall(r"\d+", self.trainable)[0])
+
+    @field_validator("trainable")
+    @classmethod
+    def _known_trainable(cls, value: str) -> str:
+        if value not in ("head", "all") and not re.fullmatch(r"last:[1-9]\d* stages?", value):
+            raise ValueError(f'{value!r} is none of "head", "last:1 stage" (or 2, 3 ... stages), "all"')
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_autos(cls, values: Any) -> Any:
+        """Replace the `auto`s that follow from the other fields, so that the saved config says what was done."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if values.get("weights", "auto") == "auto":
+            values["weights"] = _default_weights(str(values.get("backbone", "")))
+        return values
+
+    @model_validator(mode="after")
+    def _settle_training(self) -> Self:
+        optimizer = self.optimizer
+        if optimizer.name == "auto":
+            linear_probe = self.frozen and not self.head.hidden
+            optimizer = optimizer.model_copy(update={"name": "lbfgs" if linear_probe else "adam"})
+        augment = self.augment
+        if augment.views == "auto":
+            views = (4 if augment.rotation_degrees else 2 if augment.flip else 1) if self.frozen else 1
+            augment = augment.model_copy(update={"views": views})
+        # The model is frozen for everybody else; this is its own construction.
+        object.__setattr__(self, "optimizer", optimizer)
+        object.__setattr__(self, "augment", augment)
+        self._refuse_impossible_pairs()
+        return self
+
+    def _refuse_impossible_pairs(self) -> None:
+        changes_images = self.augment.flip or self.augment.rotation_degrees > 0
+        if self.backbone == SIMPLE_CNN and self.weights != "random":
+            raise ValueError(f'simple_cnn has no pretrained weights: weights = "random", not {self.weights!r}')
+        if self.weights == "packaged" and self.backbone not in PACKAGED_BACKBONES:
+            raise ValueError(
+                f"no packaged weights for {self.backbone!r}: packaged are {', '.join(PACKAGED_BACKBONES)}; "
+                'else weights = "hub", "random" or a path'
+            )
+        if self.optimizer.name == "lbfgs" and (self.head.hidden or not self.frozen):
+            raise ValueError(
+                'optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"'
+            )
+        if self.augment.views != 1 and not self.frozen:
+            raise ValueError("augment.views is for a frozen backbone: a trainable one draws anew in every epoch")
+        if self.augment.views != 1 and not changes_images:
+            raise ValueError("augment.views > 1 needs augment.flip or augment.rotation_degrees, or all are the same")
+        if self.frozen and self.augment.views == 1 and changes_images:
+            raise ValueError("augment.views = 1 is the image as it is: raise it, or drop flip and rotation_degrees")
+
+
+def _default_weights(backbone: str) -> str:
+    if backbone in PACKAGED_BACKBONES:
+        return "packaged"
+    return "random" if backbone in (SIMPLE_CNN, MAJORITY) else "hub"
+
+
+class ReportConfig(_Section):
+    """The report."""
+
+    title: str = Field("", description="empty: made from the data's name")
+    thumbnail_px: int = Field(96, ge=32, le=320, description="long side of the thumbnails")
+    max_bytes: int = Field(5_000_000, ge=500_000, description="thumbnails are thinned out beyond this")
+
+
+class ExportConfig(_Section):
+    """The exported model."""
+
+    model: str = Field("winner", description="winner (the best on validation) or the name of a model")
+
+
+class StudyConfig(_Section):
+    """A whole study: one TOML file."""
+
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, then mps, then cpu")
+    models: dict[str, ModelConfig] = Field(min_length=1, description="by name, in the order of the tables")
+    report: ReportConfig = ReportConfig()
+    export: ExportConfig = ExportConfig()
+
+    @field_validator("models")
+    @classmethod
+    def _plain_names(cls, models: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        for name in models:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+                raise ValueError(f"model name {name!r}: use letters, digits, - and _, at most 64")
+        if len({name.casefold() for name in models}) < len(models):
+            raise ValueError("two model names differ only in case: they would share a folder on some systems")
+        return models
+
+    @model_validator(mode="after")
+    def _exports_a_model_it_has(self) -> Self:
+        if self.export.model != "winner" and self.export.model not in self.models:
+            raise ValueError(
+                f"export.model = {self.export.model!r} is no model of this study: {', '.join(self.models)}"
+            )
+        return self
+
+
+def parse_config(values: dict[str, Any], *, origin: str) -> StudyConfig:
+    """Check a plain mapping and settle its defaults.
+
+    Args:
+        values: nested mapping as read from TOML.
+        origin: where it came from, for messages: a file name or "recipe quick".
+
+    Raises:
+        ConfigError: names each wrong key with its place, what is wrong and what is allowed.
+    """
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ConfigError(f"{origin}:\n{problems}") from error
+
+
+def _explain(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    # A union (all of them in models.NAME.section.key) ends the location with the type that was tried.
+    if len(location) == 5 and _is_union_tag(location[-1]):
+        location.pop()
+    key = ".".join(location) or "the whole file"
+    if problem["type"] == "extra_forbidden":
+        allowed = list(_section_of(location[:-1]).model_fields)
+        close = difflib.get_close_matches(location[-1], allowed, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; add it"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {message} (found {problem['input']!r})"
+
+
+def _is_union_tag(part: str) -> bool:
+    return part.startswith(("literal[", "constrained-", "function-")) or part in ("int", "float")
+
+
+def _section_of(location: list[str]) -> type[BaseModel]:
+    """The config section that a path of keys leads to."""
+    section: type[BaseModel] = StudyConfig
+    position = 0
+    while position < len(location):
+        if section is StudyConfig and location[position] == "models":
+            section, position = ModelConfig, position + 2
+            continue
+        annotation = section.model_fields[location[position]].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        section, position = annotation, position + 1
+    return section

@@ -1,0 +1,117 @@
+"""Progress: what a long step tells the person who waits.
+
+In: counts and figures. Out: lines and bars on stderr, so that stdout stays clean for pipes. The library is silent
+unless it is handed a `Console`; the command line hands one down.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+
+class Task(Protocol):
+    """One bar: `advance` moves it and may show figures beside it."""
+
+    def advance(self, count: int = 1, *, note: str = "") -> None: ...
+
+
+class Progress(Protocol):
+    """What every long function takes as `progress`."""
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+
+    def track(self, label: str, total: int, *, unit: str) -> contextlib.AbstractContextManager[Task]:
+        """A bar of `total` units."""
+
+
+class _SilentTask:
+    def advance(self, count: int = 1, *, note: str = "") -> None:
+        return None
+
+
+class Silent:
+    """The default: says nothing."""
+
+    def say(self, text: str) -> None:
+        return None
+
+    @contextlib.contextmanager
+    def track(self, label: str, total: int, *, unit: str) -> Iterator[Task]:
+        yield _SilentTask()
+
+
+SILENT = Silent()
+
+
+_LINE_EVERY_S = 30.0
+
+
+class Console:
+    """Bars on a terminal; where stderr is no terminal, a line every half minute and one at the end.
+
+    Both show units a second, the time left and the figures of the task.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console as RichConsole
+
+        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    @contextlib.contextmanager
+    def track(self, label: str, total: int, *, unit: str) -> Iterator[Task]:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        start = time.perf_counter()
+        with RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        ) as bars:
+            say = None if self._console.is_terminal else self.say
+            task = _BarTask(bars, bars.add_task(label, total=total, rate="", note=""), label, total, unit=unit, say=say)
+            yield task
+        seconds = time.perf_counter() - start
+        rate = f", {task.done / seconds:,.0f} {unit}/s" if seconds > 0.5 and task.done else ""
+        note = f", {task.note}" if task.note else ""
+        self.say(f"  {label}: {task.done:,} {unit} in {seconds:.1f} s{rate}{note}")
+
+
+class _BarTask:
+    """A rich progress task that counts what was done; with `say`, it also speaks up in lines."""
+
+    def __init__(
+        self, bars: Any, task_id: int, label: str, total: int, *, unit: str, say: Callable[[str], None] | None
+    ) -> None:
+        self._bars = bars
+        self._task_id = task_id
+        self._label = label
+        self._total = total
+        self._unit = unit
+        self._say = say
+        self._start = self._spoke = time.perf_counter()
+        self.done = 0
+        self.note = ""
+
+    def advance(self, count: int = 1, *, note: str = "") -> None:
+        self.done += count
+        self.note = note or self.note
+        now = time.perf_counter()
+        per_s = self.done / max(now - self._start, 1e-6)
+        rate = f"{per_s:,.0f} {self._unit}/s"
+        self._bars.update(self._task_id, advance=count, rate=rate, note=self.note)
+        if self._say is not None and now - self._spoke > _LINE_EVERY_S:
+            self._spoke = now
+            left = f"about {(self._total - self.done) / per_s:,.0f} s left at most, " if per_s else ""
+            self._say(f"  {self._label}: {self.done:,} of {self._total:,}, {left}{rate}, {self.note}".rstrip(", "))

@@ -1,0 +1,1 @@
+"""Floor 1: from a folder of files to tables and pixels. No torch here."""

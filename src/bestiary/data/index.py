@@ -1,0 +1,145 @@
+"""The index: a data set → one row a file, read or left out with the reason.
+
+In: `data` of a config. Out: a DataFrame, and `index.parquet`, which this module owns.
+
+Columns: `image_id` (20 hexadecimal characters of the content's SHA-256; a further copy of the same bytes has `-1`,
+`-2` ... appended in the order of paths, so that ids are unique), `path` (relative to the data root, with `/`), `label`,
+`split_given`, `group_given`, `width_px`, `height_px` (as seen, after the EXIF turn), `mode`, `format`, `bytes`,
+`sha256`, `phash`, `error` (empty: read).
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bestiary.core.config import DataConfig
+from bestiary.core.errors import DataError, ImageError
+from bestiary.core.files import fingerprint, sha256_bytes
+from bestiary.core.progress import SILENT, Progress
+from bestiary.core.tables import read_table, write_table
+from bestiary.data.datasets import data_root
+from bestiary.data.images import ImageFacts, inspect, read_bytes
+from bestiary.data.parallel import in_order
+from bestiary.data.walk import Listed, list_files
+
+FILE_NAME = "index.parquet"
+_FACTS = ("width_px", "height_px", "mode", "format", "phash")
+_UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
+
+
+def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progress: Progress = SILENT) -> pd.DataFrame:
+    """Read every file of a data set.
+
+    Every file's bytes are hashed anew; only bytes that `previous` does not know are decoded.
+
+    Args:
+        data: which images, and what they are called.
+        previous: an earlier index of the same data.
+        progress: told of each file.
+
+    Returns:
+        One row a file, sorted as listed; see the module's head for the columns.
+
+    Raises:
+        UsageError, ConfigError, DataError: see `walk.list_files`; also where no image can be read, where only one
+            class is left, or where a class has no readable image.
+    """
+    root = data_root(data.path)
+    listed = list_files(data)
+    known = _known_facts(previous)
+    with progress.track("index", len(listed), unit="files") as task, ThreadPoolExecutor() as pool:
+        rows = []
+        for row in in_order(pool, lambda file: _read_file(root, file, known), listed):
+            rows.append(row)
+            task.advance()
+    index = pd.DataFrame(rows)
+    index.insert(0, "image_id", _unique_ids(index))
+    _refuse_useless(index, data.path)
+    return index
+
+
+def _read_file(root: Path, file: Listed, known: dict[str, tuple[ImageFacts, str]]) -> dict[str, Any]:
+    facts, error, size, digest = _UNREAD, file.error, 0, ""
+    if not error:
+        try:
+            data = read_bytes(root / file.path)
+            size, digest = len(data), sha256_bytes(data)
+            facts, error = known[digest] if digest in known else (inspect(data), "")
+        except ImageError as problem:
+            error = str(problem)
+    return {
+        "path": file.path,
+        "label": file.label,
+        "split_given": file.split,
+        "group_given": file.group,
+        "width_px": facts.width_px,
+        "height_px": facts.height_px,
+        "mode": facts.mode,
+        "format": facts.format,
+        "bytes": size,
+        "sha256": digest,
+        "phash": facts.phash,
+        "error": error,
+    }
+
+
+def _known_facts(previous: pd.DataFrame | None) -> dict[str, tuple[ImageFacts, str]]:
+    """What is known of contents that were read before. A refusal is read again: the reader may have learnt more."""
+    if previous is None:
+        return {}
+    read = previous[(previous["error"] == "") & (previous["sha256"] != "")]
+    facts = read[list(_FACTS)].to_dict("records")
+    return {digest: (ImageFacts(**row), "") for digest, row in zip(read["sha256"], facts, strict=True)}
+
+
+def _unique_ids(index: pd.DataFrame) -> pd.Series:
+    contents = index["sha256"].where(index["sha256"] != "", index["path"].map(lambda path: sha256_bytes(path.encode())))
+    short = contents.str[:20]
+    order = index.assign(short=short).sort_values("path", kind="stable")
+    copy_number = order.groupby("short").cumcount().reindex(index.index)
+    return short.where(copy_number == 0, short + "-" + copy_number.astype(str))
+
+
+def _refuse_useless(index: pd.DataFrame, path: str) -> None:
+    read = index[index["error"] == ""]
+    if read.empty:
+        first = index.iloc[0]
+        raise DataError(
+            f"{path}: none of {len(index)} files is a readable image; the first, {first['path']!r}: {first['error']}"
+        )
+    for label in sorted(set(index["label"]) - set(read["label"]) - {""}):
+        files = index[index["label"] == label]
+        raise DataError(
+            f"class {label!r}: none of its {len(files)} files can be read (the first, {files.iloc[0]['path']!r}: "
+            f"{files.iloc[0]['error']}). Mend them, or take the folder out of {path}"
+        )
+    if read["label"].nunique() < 2:
+        raise DataError(f"{path} has one class only, {read['label'].iloc[0]!r}: a classifier needs two or more")
+
+
+def readable(index: pd.DataFrame) -> pd.DataFrame:
+    """The rows of images that were read."""
+    return index[index["error"] == ""].reset_index(drop=True)
+
+
+def class_names(index: pd.DataFrame) -> list[str]:
+    """The classes that have a readable image, in alphabetical order."""
+    return sorted(readable(index)["label"].unique())
+
+
+def index_fingerprint(index: pd.DataFrame) -> str:
+    """Changes with any file, path, label, given split, group or refusal."""
+    columns = ["image_id", "path", "label", "split_given", "group_given", "sha256", "error"]
+    return fingerprint(index[columns].to_numpy().tolist())
+
+
+def write_index(study_dir: Path, index: pd.DataFrame) -> None:
+    """Write `index.parquet`."""
+    write_table(study_dir / FILE_NAME, index, fingerprint=index_fingerprint(index))
+
+
+def read_index(study_dir: Path) -> pd.DataFrame:
+    """Read `index.parquet`."""
+    return read_table(study_dir / FILE_NAME)

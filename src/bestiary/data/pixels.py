@@ -1,0 +1,123 @@
+"""Decoded pixels: each image decoded once a geometry, kept on disk as uint8.
+
+In: index rows and a geometry. Out: a `PixelTable`, memory-mapped. Owns `pixels/` in the cache home: one row store a
+geometry, keyed by the SHA-256 of the file, shared by all models and studies with that geometry.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bestiary.core.errors import DataError, ImageError
+from bestiary.core.files import cache_home, fingerprint, sha256_bytes
+from bestiary.core.progress import SILENT, Progress
+from bestiary.core.rows import RowStore
+from bestiary.data.geometry import Geometry, arrange
+from bestiary.data.images import load_rgb, read_bytes
+from bestiary.data.parallel import in_order
+
+# Rows are written, flushed and recorded in blocks: a crash costs one block.
+_BLOCK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class PixelTable:
+    """The pixels of some images.
+
+    Attributes:
+        array: all rows of the store, memory-mapped: `(rows, size_px, size_px, 3) uint8, RGB`.
+        rows: for each image asked for, its row in `array`: `(n,) int64`.
+        keys: the SHA-256 key of each image.
+        geometry: how the images were arranged.
+        decoded: how many images were decoded for this call; the others were in the cache.
+        seconds: what the call took.
+    """
+
+    array: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    keys: tuple[str, ...]
+    geometry: Geometry
+    decoded: int
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """A copy of the pixels at positions 0 to n - 1: `(len(positions), size_px, size_px, 3) uint8`."""
+        return self.array[self.rows[positions]]
+
+    def subset(self, positions: npt.NDArray[np.int64]) -> "PixelTable":
+        """The same store seen through fewer or reordered images."""
+        keys = tuple(self.keys[position] for position in positions)
+        return PixelTable(self.array, self.rows[positions], keys, self.geometry, 0, 0.0)
+
+
+def content_key(sha256: str) -> str:
+    """The key of a file's content in every cache: the first 32 characters of its SHA-256 (128 bits)."""
+    return sha256[:32]
+
+
+def pixel_table(images: pd.DataFrame, root: Path, *, geometry: Geometry, progress: Progress = SILENT) -> PixelTable:
+    """The pixels of index rows, decoding in parallel those that the cache lacks.
+
+    Args:
+        images: index rows with `path` and `sha256`, all readable.
+        root: the folder that paths are relative to.
+        geometry: how to arrange each image.
+        progress: told of each image decoded.
+
+    Raises:
+        DataError: a file changed or became unreadable since it was indexed; names it.
+        BestiaryError: the cache cannot be written.
+    """
+    start = time.perf_counter()
+    store = _store(geometry)
+    keys = [content_key(digest) for digest in images["sha256"]]
+    missing = store.missing(keys)
+    if missing:
+        _decode_into(store, images.iloc[missing], root, geometry=geometry, progress=progress)
+    rows = store.find(keys)
+    seconds = time.perf_counter() - start
+    return PixelTable(store.array(), rows, tuple(keys), geometry, len(missing), seconds)
+
+
+def _store(geometry: Geometry) -> RowStore:
+    about = {"pixels": geometry.as_dict(), "pillow": version("pillow"), "rules": 1}
+    folder = cache_home() / "pixels" / f"{geometry.size_px}px-{geometry.fit}-{fingerprint(about)}"
+    return RowStore(folder, shape=(geometry.size_px, geometry.size_px, 3), dtype=np.uint8, about=about)
+
+
+def _decode_into(store: RowStore, images: pd.DataFrame, root: Path, *, geometry: Geometry, progress: Progress) -> None:
+    work = list(zip(images["path"], images["sha256"], strict=True))
+    block_size = max(1, _BLOCK_BYTES // (geometry.size_px**2 * 3))
+    label = f"pixels {geometry.size_px} px"
+    with progress.track(label, len(work), unit="images") as task, ThreadPoolExecutor() as pool:
+        keys: list[str] = []
+        block: list[npt.NDArray[np.uint8]] = []
+        decoded = in_order(pool, lambda item: _decode(root, item[0], item[1], geometry), work)
+        for (_, digest), pixels in zip(work, decoded, strict=True):
+            keys.append(content_key(digest))
+            block.append(pixels)
+            task.advance()
+            if len(block) == block_size:
+                store.append(keys, np.stack(block))
+                keys, block = [], []
+        if block:
+            store.append(keys, np.stack(block))
+
+
+def _decode(root: Path, path: str, digest: str, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    try:
+        data = read_bytes(root / path)
+        if sha256_bytes(data) != digest:
+            raise ImageError("the file has changed")
+        return arrange(load_rgb(data), geometry)
+    except ImageError as error:
+        raise DataError(f"{root / path}: {error} since it was indexed; run `bestiary index` again") from error

@@ -1,0 +1,218 @@
+"""Splits: which image trains, which chooses, which scores.
+
+In: the index and `split` of a config. Out: a DataFrame `image_id, group_id, split`, and `splits.parquet`, which this
+module owns.
+
+Images of one group stay on one side. Exact copies (same SHA-256) always share a group, and so do images with the same
+value of the group column; groups that overlap are joined. Each class is divided in the asked proportion by largest
+remainder, so that totals equal scikit-learn's `train_test_split(stratify=...)`; larger groups go first, each to where
+its classes lack most, and single images fill up exactly.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from bestiary.core.config import SPLITS, SplitConfig
+from bestiary.core.errors import SplitError
+from bestiary.core.files import fingerprint
+from bestiary.core.tables import read_table, write_table
+from bestiary.data.index import index_fingerprint, readable
+
+FILE_NAME = "splits.parquet"
+
+Counts = npt.NDArray[np.int64]
+
+
+def split_images(index: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
+    """Assign every readable image to train, val or test.
+
+    Splits given by folders or a column are honoured unless `use_given` is off; a split that is not given is drawn
+    from the images given as train, and images without one are divided like any others.
+
+    Returns:
+        `image_id, group_id, split`, in the order of the index.
+
+    Raises:
+        SplitError: a class is too small, or its groups too large, for every split to get an image of it; names the
+            class and the smallest fraction that works.
+    """
+    images = readable(index)
+    groups = group_ids(images)
+    given = images["split_given"].to_numpy(dtype=object) if config.use_given else np.full(len(images), "", object)
+    given = _follow_group(given, groups)
+    fractions = _fractions_to_draw(given, config)
+    split = np.where(given == "", "train", given).astype(object)
+    # Where val or test must be drawn, every image that is given as train or not at all may be drawn.
+    open_positions = np.flatnonzero((given == "") | (given == "train")) if fractions else np.array([], dtype=int)
+    if len(open_positions):
+        drawn = _draw(images["label"].to_numpy()[open_positions], groups[open_positions], fractions, seed=config.seed)
+        split[open_positions] = drawn
+    _refuse_empty(images["label"].to_numpy(), split, groups)
+    return pd.DataFrame({"image_id": images["image_id"], "group_id": _group_names(groups), "split": split})
+
+
+def _follow_group(given: npt.NDArray[np.object_], groups: Counts) -> npt.NDArray[np.object_]:
+    """An image with no given split goes where its group was given to, so that copies do not part."""
+    known = {group: split for group, split in zip(groups, given, strict=True) if split}
+    return np.array([split or known.get(group, "") for group, split in zip(groups, given, strict=True)], dtype=object)
+
+
+def _fractions_to_draw(given: npt.NDArray[np.object_], config: SplitConfig) -> dict[str, float]:
+    wanted = {"test": config.test_fraction, "val": config.val_fraction}
+    return {name: fraction for name, fraction in wanted.items() if not np.any(given == name)}
+
+
+def group_ids(images: pd.DataFrame) -> Counts:
+    """Group numbers `(n,) int64`: connected components of "same content" and "same value of the group column"."""
+    count = len(images)
+    content = pd.factorize(images["sha256"])[0]
+    given = images["group_given"].to_numpy()
+    named = np.flatnonzero(given != "")
+    group = pd.factorize(given[named])[0] + content.max() + 1
+    # A bipartite graph: images on one side, contents and group values on the other.
+    rows = np.concatenate([np.arange(count), named])
+    columns = count + np.concatenate([content, group])
+    nodes = int(columns.max()) + 1
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(nodes, nodes))
+    labels = connected_components(graph, directed=False)[1][:count]
+    return pd.factorize(labels)[0].astype(np.int64)
+
+
+def _group_names(groups: Counts) -> list[str]:
+    return [f"g{group:07d}" for group in groups]
+
+
+def allot(sizes: Counts, fraction: float) -> Counts:
+    """How many of each class a fraction takes, by largest remainder; the total is `ceil(fraction * sum(sizes))`.
+
+    Ties go to the larger class, then to the earlier one.
+    """
+    exact = sizes * fraction
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    lacking = math.ceil(fraction * int(sizes.sum()) - 1e-9) - int(counts.sum())
+    order = np.lexsort((np.arange(len(sizes)), -sizes, -np.round(exact - counts, 9)))
+    counts[order[:lacking]] += 1
+    return counts
+
+
+def _draw(
+    labels: npt.NDArray[np.object_], groups: Counts, fractions: Mapping[str, float], *, seed: int
+) -> npt.NDArray[np.object_]:
+    names, codes = np.unique(labels.astype(str), return_inverse=True)
+    sizes = np.bincount(codes, minlength=len(names))
+    targets = {split: allot(sizes, fraction) for split, fraction in fractions.items()}
+    _refuse_too_small(names, sizes, fractions, targets)
+    targets["train"] = sizes - sum(targets.values())
+    order = [split for split in SPLITS if split in targets]
+    lacking = np.stack([targets[split] for split in order]).astype(float)  # (splits, classes)
+
+    random = np.random.default_rng(seed)
+    members = _members(groups, random)
+    split = np.empty(len(labels), dtype=object)
+    for positions in members:
+        if len(positions) == 1:
+            continue
+        needs = np.bincount(codes[positions], minlength=len(names))
+        split[positions] = order[_best_split(lacking, needs)]
+        lacking[order.index(split[positions[0]])] -= needs
+    singles = np.array([positions[0] for positions in members if len(positions) == 1], dtype=int)
+    for number in range(len(names)):
+        of_class = singles[codes[singles] == number]
+        split[of_class] = np.repeat(order, _fill(lacking[:, number], len(of_class)))
+    return split
+
+
+def _members(groups: Counts, random: np.random.Generator) -> list[Counts]:
+    """The positions of each group, larger groups first, in random order among equals."""
+    order = random.permutation(len(groups))
+    order = order[np.argsort(groups[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    members = np.split(order, starts[1:])
+    shuffled = [members[number] for number in random.permutation(len(members))]
+    return sorted(shuffled, key=len, reverse=True)
+
+
+def _best_split(lacking: npt.NDArray[np.float64], needs: Counts) -> int:
+    """The split whose lack, relative to what it still wants, is served best by a group that has `needs`."""
+    overshoot = np.maximum(needs - lacking, 0).sum(axis=1)
+    share = (np.minimum(needs, np.maximum(lacking, 0)) / np.maximum(lacking.sum(axis=1, keepdims=True), 1)).sum(axis=1)
+    # Least overshoot first; among equals the split with most room, so that val and test are not filled with copies.
+    return int(np.lexsort((share, overshoot))[0])
+
+
+def _fill(lacking: npt.NDArray[np.float64], count: int) -> Counts:
+    """Divide `count` single images by what the splits lack; a split that groups overfilled gets none."""
+    room = np.maximum(lacking, 0)
+    if room.sum() == 0:
+        return np.array([count] + [0] * (len(lacking) - 1), dtype=np.int64)
+    counts = np.floor(room * count / room.sum()).astype(np.int64)
+    remainder = room * count / room.sum() - counts
+    counts[np.argsort(-remainder, kind="stable")[: count - int(counts.sum())]] += 1
+    return counts
+
+
+def _refuse_too_small(
+    names: npt.NDArray[np.str_], sizes: Counts, fractions: Mapping[str, float], targets: Mapping[str, Counts]
+) -> None:
+    for split, counts in targets.items():
+        if counts.min() > 0:
+            continue
+        number = int(np.argmin(np.where(counts == 0, sizes, sizes.max() + 1)))
+        what = f"class {names[number]!r} has {sizes[number]} image{'s' if sizes[number] != 1 else ''}"
+        if sizes[number] <= len(fractions):
+            raise SplitError(
+                f"{what}: too few for train and {' and '.join(fractions)}. Add images or take the class out"
+            )
+        smallest = _smallest_fraction(sizes)
+        raise SplitError(
+            f"{what}: split.{split}_fraction = {fractions[split]:g} gives it no {split} image. The smallest "
+            f"{split}_fraction that works is {smallest:g}; or add images, or take the class out"
+        )
+    left = sizes - sum(targets.values())
+    if left.min() < 1:
+        number = int(np.argmin(left))
+        raise SplitError(
+            f"class {names[number]!r} has {sizes[number]} images and none is left to train on: lower "
+            f"split.test_fraction or split.val_fraction, or add images"
+        )
+
+
+def _smallest_fraction(sizes: Counts) -> float:
+    """The smallest fraction, of four digits as it will be typed, that gives every class an image."""
+    steps = (step / 10_000 for step in range(1, 10_000))
+    return next((fraction for fraction in steps if allot(sizes, fraction).min() > 0), 1.0)
+
+
+def _refuse_empty(labels: npt.NDArray[np.object_], split: npt.NDArray[np.object_], groups: Counts) -> None:
+    table = pd.crosstab(pd.Series(labels, name="label"), pd.Series(split, name="split"))
+    for name in SPLITS:
+        counts = table.get(name, pd.Series(0, index=table.index))
+        if len(empty := counts.index[counts == 0]):
+            of_class = labels == empty[0]
+            raise SplitError(
+                f"class {empty[0]!r} has no {name} image: its {of_class.sum()} images form "
+                f"{len(np.unique(groups[of_class]))} groups of copies or of one group value, which stay together, "
+                "or its given split leaves it out. Add images, or take the class out"
+            )
+
+
+def splits_fingerprint(index: pd.DataFrame, config: SplitConfig) -> str:
+    """Changes with the index or with how it is divided."""
+    return fingerprint([index_fingerprint(index), config.model_dump(mode="json"), "rules 1"])
+
+
+def write_splits(study_dir: Path, splits: pd.DataFrame, *, fingerprint: str) -> None:
+    """Write `splits.parquet`."""
+    write_table(study_dir / FILE_NAME, splits, fingerprint=fingerprint)
+
+
+def read_splits(study_dir: Path) -> pd.DataFrame:
+    """Read `splits.parquet`."""
+    return read_table(study_dir / FILE_NAME)

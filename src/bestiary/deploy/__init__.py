@@ -1,0 +1,1 @@
+"""Floor 4: the exported model, and predictions with it."""

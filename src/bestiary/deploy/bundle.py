@@ -1,0 +1,105 @@
+"""The exported model folder: what is in it, and whether it is whole.
+
+In: a folder `model/`. Out: a `Bundle`. Owns `bundle.json`: format, class names, preprocessing, the model's config, and
+the SHA-256 of every other file that predictions depend on, and of itself. No torch here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bestiary.core.errors import BestiaryError, BundleError
+from bestiary.core.files import read_json, sha256_bytes, sha256_file, write_json
+from bestiary.data.geometry import Geometry
+
+FOLDER = "model"
+FORMAT = 1
+BUNDLE, WEIGHTS, ONNX, CARD = "bundle.json", "model.safetensors", "model.onnx", "README.md"
+HASHED = (WEIGHTS, ONNX)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An exported model, its files checked against their hashes.
+
+    Attributes:
+        folder: where it lies.
+        class_names: in the order of the outputs.
+        geometry: how an image becomes the network's square of uint8 pixels.
+        content: all of `bundle.json`.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    geometry: Geometry
+    content: dict[str, Any]
+
+    @property
+    def precision(self) -> str:
+        """The precision that the model was trained and scored with: `fp32` or `bf16`."""
+        return str(self.content["precision"])
+
+
+def write_bundle_file(folder: Path, content: dict[str, Any]) -> None:
+    """Write `bundle.json` beside the files it speaks for, adding their hashes and its own."""
+    content = {"format": FORMAT, **content, "files": {name: sha256_file(folder / name) for name in HASHED}}
+    write_json(folder / BUNDLE, {**content, "sha256": _own_hash(content)})
+
+
+def _own_hash(content: dict[str, Any]) -> str:
+    import json
+
+    return sha256_bytes(json.dumps(content, sort_keys=True, ensure_ascii=True).encode())
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read an exported model and check that it is whole.
+
+    Args:
+        folder: the model folder, or a study folder that holds one as `model/`.
+
+    Raises:
+        BundleError: no bundle there, a file is missing or altered, or the format is not known.
+    """
+    if not (folder / BUNDLE).exists() and (folder / FOLDER / BUNDLE).exists():
+        folder = folder / FOLDER
+    if not folder.is_dir():
+        raise BundleError(f"no model folder at {folder}: give the folder that `bestiary export` wrote")
+    if not (folder / BUNDLE).exists():
+        raise BundleError(f"{folder} has no {BUNDLE}: it is no exported model, or the file is missing; export it again")
+    try:
+        content = read_json(folder / BUNDLE)
+    except BestiaryError as error:
+        raise BundleError(f"{folder / BUNDLE} is damaged: export the model again") from error
+    if content.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder / BUNDLE} has format {content.get('format')!r}, this bestiary reads {FORMAT}: export again"
+        )
+    stated = content.pop("sha256", "")
+    if stated != _own_hash(content):
+        raise BundleError(f"{folder / BUNDLE} is altered: its content does not match its hash; export the model again")
+    for name, digest in content["files"].items():
+        _check(folder / name, digest)
+    return Bundle(
+        folder=folder,
+        class_names=tuple(content["class_names"]),
+        geometry=Geometry(**content["preprocessing"]["geometry"]),
+        content=content,
+    )
+
+
+def _check(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise BundleError(f"{path} is missing: the model folder is incomplete; copy it whole or export it again")
+    if sha256_file(path) != digest:
+        raise BundleError(f"{path} is altered: it does not match the hash in {BUNDLE}; export the model again")
+
+
+def is_whole(folder: Path, *, fingerprint: str) -> bool:
+    """Whether a bundle made from these inputs lies there, unaltered."""
+    if not (folder / BUNDLE).exists():
+        return False
+    try:
+        return read_bundle(folder).content.get("fingerprint") == fingerprint
+    except BundleError:
+        return False

@@ -1,0 +1,323 @@
+"""The way of a study: each stage alone, and all of them in order.
+
+In: a study folder. Out: the tables and files of each stage. A stage runs again only where its inputs changed: each
+file carries a fingerprint of what it was made from. `predict` for the exported model stands in `deploy`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from bestiary.core.config import StudyConfig
+from bestiary.core.errors import StudyConflictError, StudyError, UsageError
+from bestiary.core.files import exclusive, fingerprint
+from bestiary.core.progress import SILENT, Progress
+from bestiary.core.recipes import DEFAULT_RECIPE, load_config, read_study_config, write_study_config
+from bestiary.core.tables import table_fingerprint
+from bestiary.data import index as indexing
+from bestiary.data import splits as splitting
+from bestiary.data.datasets import data_root, is_named_set
+from bestiary.study import compare as comparing
+from bestiary.study import runs
+from bestiary.study.environment import package_versions
+
+STUDY_FILE, REPORT_FILE, LOCK_FILE = "study.toml", "report.html", ".lock"
+WhenThere = Literal["refuse", "resume", "force"]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a whole study came to.
+
+    Attributes:
+        comparison: one row a model, ranked on validation; fractions in [0, 1].
+        winner: the best on validation that is no dummy, or None.
+        report: the report's path.
+        model: the exported model's folder, or None where there is no winner.
+        not_run: reasons by model.
+    """
+
+    comparison: pd.DataFrame
+    winner: str | None
+    report: Path
+    model: Path | None
+    not_run: dict[str, str]
+
+
+class Study:
+    """A study folder. `create` or `open` one, then call its stages."""
+
+    def __init__(self, path: Path, config: StudyConfig, *, progress: Progress = SILENT) -> None:
+        self.path = path
+        self.config = config
+        self._progress = progress
+
+    @classmethod
+    def create(
+        cls,
+        data: Path | str,
+        out: Path | str,
+        *,
+        recipe: str = DEFAULT_RECIPE,
+        config_file: Path | None = None,
+        overrides: Sequence[str] = (),
+        when_there: WhenThere = "refuse",
+        progress: Progress = SILENT,
+    ) -> "Study":
+        """Begin a study, or go on with the same one.
+
+        Args:
+            data: folder of class folders, CSV or Parquet table, or a named set.
+            out: the study's folder.
+            recipe: the name of a shipped recipe.
+            config_file: a TOML file, instead of a recipe.
+            overrides: `key=value` strings.
+            when_there: where `out` holds a study of other data or config: refuse it, `resume` with the config it
+                has, or `force` the new one onto it, redoing what the change touches.
+            progress: told of every stage.
+
+        Raises:
+            ConfigError: the recipe, file or an override is wrong.
+            UsageError: no such data, or `out` lies inside the data.
+            StudyConflictError: `out` holds something else.
+        """
+        place = Path(out).absolute()
+        file = place / STUDY_FILE
+        if when_there == "resume" and file.exists():
+            return cls.open(place, progress=progress)
+        config = load_config(recipe=recipe, file=config_file, data_path=_settled(str(data)), overrides=overrides)
+        root = data_root(config.data.path)
+        if place.resolve().is_relative_to(root.resolve()):
+            raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")
+        if file.exists():
+            _refuse_other(read_study_config(file), config, place, when_there=when_there)
+        elif place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise StudyConflictError(f"{out} is there, is not empty and is no study: choose another --out")
+        if not file.exists() or read_study_config(file) != config:
+            write_study_config(file, config)
+        return cls(place, config, progress=progress)
+
+    @classmethod
+    def open(cls, path: Path | str, *, progress: Progress = SILENT) -> "Study":
+        """Open a study folder.
+
+        Raises:
+            UsageError: it is none.
+            ConfigError: its `study.toml` is wrong.
+        """
+        place = Path(path).absolute()
+        if not (place / STUDY_FILE).is_file():
+            raise UsageError(f"{path} is no study folder (it has no {STUDY_FILE}): begin one with `bestiary init`")
+        return cls(place, read_study_config(place / STUDY_FILE), progress=progress)
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that the index's paths are relative to."""
+        return data_root(self.config.data.path)
+
+    def index(self) -> pd.DataFrame:
+        """Read every file: one row a file, with the reason where it was left out."""
+        with self._held():
+            return self._index()
+
+    def split(self) -> pd.DataFrame:
+        """Divide the images: `image_id, group_id, split`."""
+        with self._held():
+            return self._split(self._need_index())
+
+    def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
+        """Train the named models, or all; those that are complete are kept.
+
+        Returns:
+            One row a model: `model, status, reason, test_scored_at`.
+        """
+        with self._held():
+            return self._train(models)
+
+    def compare(self) -> pd.DataFrame:
+        """Rank the models on validation and compare them on test: one row a model."""
+        with self._held():
+            return comparing.comparison_table(self._compare())
+
+    def report(self) -> Path:
+        """Write the report; returns its path."""
+        with self._held():
+            return self._report(self._compare())
+
+    def export(self, model: str | None = None) -> Path:
+        """Write the model folder of the winner, or of another model; returns its path."""
+        with self._held():
+            return self._export(self._compare(), model)
+
+    def run(self) -> StudyResult:
+        """All stages in order, each only where something changed."""
+        with self._held():
+            self._split(self._index())
+            self._train(())
+            comparison = self._compare()
+            report = self._report(comparison)
+            model = self._export(comparison, None) if comparison["winner"] else None
+        not_run = {row["model"]: row["reason"] for row in comparison["not_run"]}
+        return StudyResult(comparing.comparison_table(comparison), comparison["winner"], report, model, not_run)
+
+    def read_comparison(self) -> dict[str, Any]:
+        """What `comparison.json` holds: every figure with its interval, and the paired tests."""
+        return comparing.read_comparison(self.path)
+
+    def read_run(self, model: str) -> runs.RunRecord:
+        """The record of one model's run: status, config, history, metrics, predictions."""
+        return runs.read_run(self.path, model)
+
+    def histories(self) -> dict[str, pd.DataFrame]:
+        """The history of every model that was run, by name: one row an epoch."""
+        records = comparing.read_runs(self.path, self.config)
+        return {name: record.history for name, record in records.items() if record.status.status == "done"}
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        busy = f"another bestiary process works on {self.path}: wait for it, or stop it"
+        with exclusive(self.path / LOCK_FILE, busy=busy):
+            yield
+
+    def _index(self) -> pd.DataFrame:
+        file = self.path / indexing.FILE_NAME
+        previous = indexing.read_index(self.path) if table_fingerprint(file) else None
+        index = indexing.build_index(self.config.data, previous=previous, progress=self._progress)
+        if table_fingerprint(file) != indexing.index_fingerprint(index):
+            indexing.write_index(self.path, index)
+            self._say_index(index, previous)
+        return index
+
+    def _say_index(self, index: pd.DataFrame, previous: pd.DataFrame | None) -> None:
+        left_out = int((index["error"] != "").sum())
+        names = indexing.class_names(index)
+        self._progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
+        if previous is not None:
+            known, now = set(previous["image_id"]), set(index["image_id"])
+            self._progress.say(f"  the data changed: {len(now - known):,} files new, {len(known - now):,} gone")
+
+    def _split(self, index: pd.DataFrame) -> pd.DataFrame:
+        key = splitting.splits_fingerprint(index, self.config.split)
+        if table_fingerprint(self.path / splitting.FILE_NAME) == key:
+            return splitting.read_splits(self.path)
+        splits = splitting.split_images(index, self.config.split)
+        splitting.write_splits(self.path, splits, fingerprint=key)
+        sizes = splits["split"].value_counts()
+        self._progress.say("  split: " + ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "val", "test")))
+        return splits
+
+    def _train(self, models: Sequence[str]) -> pd.DataFrame:
+        if unknown := [name for name in models if name not in self.config.models]:
+            raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self.config.models)}")
+        index, splits = self._need_index(), self._need_splits()
+        names = list(models) or list(self.config.models)
+        keys = runs.run_fingerprints(self.config, index=index, splits=splits)
+        due = [name for name in names if not runs.is_complete(self.path, name, key=keys[name])]
+        if due:
+            # torch and timm take seconds to import; a study with nothing to do is spared them.
+            from bestiary.learn.backbones import check_backbone
+            from bestiary.study.experiment import run_model
+
+            for name in due:
+                check_backbone(self.config.models[name].backbone)
+            for name in due:
+                run_model(
+                    self.path,
+                    name,
+                    key=keys[name],
+                    config=self.config,
+                    index=index,
+                    splits=splits,
+                    progress=self._progress,
+                )
+        statuses = [runs.read_status(self.path, name) for name in names]
+        columns = ["model", "status", "reason", "test_scored_at"]
+        return pd.DataFrame([status.__dict__ for status in statuses if status], columns=columns)
+
+    def _compare(self) -> dict[str, Any]:
+        key = comparing.comparison_fingerprint(self.path, self.config)
+        if (self.path / comparing.JSON_NAME).exists():
+            comparison = comparing.read_comparison(self.path)
+            if comparison.get("fingerprint") == key:
+                return comparison
+        records = comparing.read_runs(self.path, self.config)
+        comparison = comparing.compare_runs(records, self._need_splits())
+        comparing.write_comparison(self.path, comparison, fingerprint=key)
+        return comparing.read_comparison(self.path)
+
+    def _report(self, comparison: dict[str, Any]) -> Path:
+        from bestiary.report.html import report_fingerprint, write_report
+
+        file = self.path / REPORT_FILE
+        key = self._output_key(comparison, self.config.report.model_dump(mode="json"))
+        if file.exists() and report_fingerprint(file) == key:
+            return file
+        self._progress.say("  report")
+        return write_report(self.path, fingerprint=key)
+
+    def _export(self, comparison: dict[str, Any], model: str | None) -> Path:
+        from bestiary.deploy import bundle
+
+        config = self.config
+        if model is not None:
+            if model != "winner" and model not in config.models:
+                raise UsageError(f"no model named {model!r} in this study: there are {', '.join(config.models)}")
+            config = config.model_copy(update={"export": config.export.model_copy(update={"model": model})})
+        key = self._output_key(comparison, config.export.model_dump(mode="json"))
+        if bundle.is_whole(self.path / bundle.FOLDER, fingerprint=key):
+            return self.path / bundle.FOLDER
+        from bestiary.deploy.export import export_model
+
+        self._progress.say("  export")
+        return export_model(self.path, config=config, comparison=comparison, fingerprint=key)
+
+    def _output_key(self, comparison: dict[str, Any], settings: dict[str, Any]) -> str:
+        index_key = table_fingerprint(self.path / indexing.FILE_NAME)
+        return fingerprint([comparison["fingerprint"], index_key, settings, package_versions()["bestiary"]])
+
+    def _need_index(self) -> pd.DataFrame:
+        if not (self.path / indexing.FILE_NAME).exists():
+            raise StudyError(f"{self.path} has no index yet: run `bestiary index {self.path}`")
+        return indexing.read_index(self.path)
+
+    def _need_splits(self) -> pd.DataFrame:
+        if not (self.path / splitting.FILE_NAME).exists():
+            raise StudyError(f"{self.path} has no splits yet: run `bestiary split {self.path}`")
+        return splitting.read_splits(self.path)
+
+
+def _settled(data: str) -> str:
+    """Absolute, so that the study can be opened from anywhere; a named set stays a name."""
+    return data if data == "" or is_named_set(data) else str(Path(data).expanduser().absolute())
+
+
+def _refuse_other(there: StudyConfig, wanted: StudyConfig, place: Path, *, when_there: WhenThere) -> None:
+    if there == wanted or when_there == "force":
+        return
+    differences = _differences(there.model_dump(mode="json"), wanted.model_dump(mode="json"))
+    what = "other data" if there.data != wanted.data else "another configuration"
+    raise StudyConflictError(
+        f"{place} belongs to a study of {what}: {'; '.join(differences[:5])}. Choose another --out; or --resume to go "
+        "on with the configuration it has; or --force to give it the new one and redo what that changes"
+    )
+
+
+def _differences(there: Any, wanted: Any, key: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        keys = [*there, *(name for name in wanted if name not in there)]
+        return [
+            difference
+            for name in keys
+            for difference in _differences(there.get(name), wanted.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    if there == wanted:
+        return []
+    return [f"{key} is {_short(there)}, not {_short(wanted)}"]
+
+
+def _short(value: Any) -> str:
+    return "absent" if value is None else "present" if isinstance(value, dict) else repr(value)

@@ -1,0 +1,1 @@
+"""Floor 2: weights, backbones, features, heads, training."""

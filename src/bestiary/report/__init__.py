@@ -1,0 +1,1 @@
+"""The report: figures, sentences and one HTML file, from the tables of a study. No torch here."""

@@ -1,0 +1,200 @@
+"""The report: a study folder → one self-contained HTML file.
+
+In: a study folder. Out: `report.html` in it, which this module owns. The file loads nothing from anywhere, follows the
+reader's light or dark theme, and is read on a phone and on paper.
+
+A Content-Security-Policy in the file lets no script run but the report's own, told by its hash.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bestiary.core.files import write_text
+from bestiary.report import gallery, sections
+from bestiary.report.record import StudyRecord, read_study
+from bestiary.report.thumbnails import Thumbnails, make_thumbnails
+from bestiary.report.wording import counted, whole
+
+FILE_NAME = "report.html"
+_HEAD_BYTES = 4096
+_FINGERPRINT = re.compile(r'<meta name="bestiary-fingerprint" content="([^"]*)">')
+_SAMPLES_PER_CLASS = 3
+_SAMPLE_SHARE = 0.25
+# Beside its picture an image takes its id twice, its path and, a model, two places and two probabilities.
+_ENTRY_BYTES = 64
+_ENTRY_BYTES_A_MODEL = 24
+_SPARE_BYTES = 20_000
+
+
+def write_report(study_dir: Path, *, fingerprint: str = "") -> Path:
+    """Write `report.html` into a study folder.
+
+    Parts that are missing (a model that was not run, a picture that was deleted) are named in the report.
+
+    Args:
+        study_dir: the study's folder.
+        fingerprint: of what the report is made from, written into its head; `report_fingerprint` reads it back.
+
+    Raises:
+        StudyError: the folder has no study.toml or no index.parquet.
+        BestiaryError: a file of the study is damaged, or the report cannot be written.
+    """
+    study = read_study(study_dir)
+    path = study_dir / FILE_NAME
+    write_text(path, _render_within_budget(study, fingerprint=fingerprint))
+    return path
+
+
+def report_fingerprint(path: Path) -> str | None:
+    """The fingerprint in the head of a report, or None where there is no report or no fingerprint in it."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    found = _FINGERPRINT.search(head)
+    return unescape(found[1]) if found else None
+
+
+def _render_within_budget(study: StudyRecord, *, fingerprint: str) -> str:
+    """Render, at first without pictures to see what room is left, then with as many as fit."""
+    fixed = {**sections.build_sections(study), "fingerprint": fingerprint}
+    limit = study.config.report.max_bytes
+    bare = _render(study, fixed, Thumbnails(uris={}, missing={}), samples={})
+    room = max(limit - len(bare.encode()) - _SPARE_BYTES, 0)
+    while True:
+        thumbnails, samples = _pictures(study, room=room)
+        text = _render(study, fixed, thumbnails, samples=samples)
+        excess = len(text.encode()) - limit
+        if excess <= 0 or room == 0:
+            return text
+        room = max(room - excess - _SPARE_BYTES, 0)
+
+
+def _pictures(study: StudyRecord, *, room: int) -> tuple[Thumbnails, dict[str, list[str]]]:
+    """Thumbnails of samples and test images for `room` bytes, and the samples that found a place."""
+    paths = dict(zip(study.index["image_id"], study.index["path"], strict=True))
+    options: dict[str, Any] = {
+        "paths": paths,
+        "root": study.data_root,
+        "long_side_px": study.config.report.thumbnail_px,
+    }
+    chosen: dict[str, list[str]] = {}
+    sampled = Thumbnails(uris={}, missing={})
+    for per_class in range(_SAMPLES_PER_CLASS, 0, -1):
+        chosen = sections.sample_ids(study, per_class=per_class)
+        wanted = [image_id for ids in chosen.values() for image_id in ids]
+        budget = int(room * _SAMPLE_SHARE)
+        sampled = make_thumbnails(
+            wanted, budget_bytes=budget, overhead_bytes=lambda image_id: 300 + len(paths[image_id].encode()), **options
+        )
+        if len(sampled.uris) == len(wanted):
+            break
+    left = room - sum(map(len, sampled.uris.values()))
+    runs = study.done
+    order = gallery.by_importance(runs, gallery.test_predictions(runs))
+    tested = make_thumbnails(
+        order,
+        budget_bytes=max(left, 0),
+        overhead_bytes=lambda image_id: (
+            _ENTRY_BYTES + _ENTRY_BYTES_A_MODEL * len(runs) + 2 * len(image_id) + len(paths[image_id].encode())
+        ),
+        **options,
+    )
+    kept = {name: [image_id for image_id in ids if image_id in sampled.uris] for name, ids in chosen.items()}
+    missing = {**sampled.missing, **tested.missing}
+    return replace(tested, uris={**sampled.uris, **tested.uris}, missing=missing), kept
+
+
+def _render(
+    study: StudyRecord, fixed: Mapping[str, Any], thumbnails: Thumbnails, *, samples: Mapping[str, list[str]]
+) -> str:
+    runs = study.done
+    paths = dict(zip(study.index["image_id"], study.index["path"], strict=True))
+    predictions = gallery.test_predictions(runs)
+    order = gallery.by_importance(runs, predictions)
+    kept = [image_id for image_id in order if image_id in thumbnails.uris]
+    # A picture stands in the file once: where the page shows it from the start, the script takes it from there.
+    standing: set[str] = set()
+
+    def once(image_id: str) -> str:
+        uri = thumbnails.uris.get(image_id, "") if image_id not in standing else ""
+        standing.add(image_id)
+        return uri
+
+    sample_pictures = {
+        name: [sections.Picture(image_id=i, uri=once(i), path=paths[i], true=name) for i in ids]
+        for name, ids in samples.items()
+    }
+    worst = sections.worst_pictures(runs, model=study.comparison.get("winner"), uris=thumbnails.uris, paths=paths)
+    worst = [replace(picture, uri=once(picture.image_id)) for picture in worst]
+    data = gallery.gallery_data(
+        runs,
+        predictions,
+        class_names=study.class_names,
+        image_ids=kept,
+        paths=paths,
+        uris={image_id: uri for image_id, uri in thumbnails.uris.items() if image_id not in standing},
+    )
+    script = _source("report.js")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **fixed,
+            samples=sample_pictures,
+            samples_note=_samples_note(study, samples),
+            worst=worst,
+            winner=study.comparison.get("winner"),
+            missing_ids=set(thumbnails.missing),
+            missing=[]
+            if study.data_root is None
+            else sorted((paths[image_id], reason) for image_id, reason in thumbnails.missing.items()),
+            thinned=_thinned_note(shown=len(kept), tested=len(order)),
+            gallery_json=Markup(gallery.safe_json(data)),  # noqa: S704 - its escapes let nothing end the element
+            css=Markup(_source("report.css")),  # noqa: S704 - shipped with the package
+            script=Markup(script),  # noqa: S704 - shipped with the package
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _samples_note(study: StudyRecord, samples: Mapping[str, list[str]]) -> str:
+    classes = study.readable["label"].nunique()
+    full = sum(min(_SAMPLES_PER_CLASS, int(count)) for count in study.readable["label"].value_counts())
+    shown = sum(map(len, samples.values()))
+    if shown >= full:
+        return f"Up to {_SAMPLES_PER_CLASS} images a class, drawn at random with a fixed seed."
+    return f"{counted(shown, 'image')} of {whole(classes)} classes, drawn at random: more do not fit into this file."
+
+
+def _thinned_note(*, shown: int, tested: int) -> str:
+    if shown >= tested:
+        return ""
+    return (
+        f"To keep this file small, {whole(shown)} of {counted(tested, 'test image')} are in it: misclassified ones "
+        "first, then some of every class. Each cell says how many of its images are shown."
+    )
+
+
+def _source(name: str) -> str:
+    return str(_environment().loader.get_source(_environment(), name)[0])  # type: ignore[union-attr]
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("bestiary.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

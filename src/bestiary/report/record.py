@@ -1,0 +1,168 @@
+"""A study folder → everything the report needs, in memory.
+
+In: the folder of a study, whole or with parts missing. Out: a `StudyRecord`. Owns no file; only reads.
+
+Reads study.toml, index.parquet, splits.parquet, comparison.json and the runs of the models that study.toml names.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bestiary.core.config import StudyConfig
+from bestiary.core.errors import BestiaryError, StudyError
+from bestiary.core.files import read_json
+from bestiary.core.recipes import read_study_config
+from bestiary.core.tables import read_table
+
+_NO_RUN = "not run yet"
+_SPLIT_COLUMNS = ("image_id", "group_id", "split")
+_HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+_PREDICTION_COLUMNS = ("image_id", "split", "y_true", "y_pred")
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One model's run as it lies on disk; what is missing is empty."""
+
+    name: str
+    done: bool
+    reason: str
+    run: Mapping[str, Any]
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+    @property
+    def class_names(self) -> list[str]:
+        return [str(name) for name in self.metrics.get("class_names") or []]
+
+    def split(self, name: str) -> Mapping[str, Any]:
+        """The figures of one split, empty where there are none."""
+        return self.metrics.get(name) or {}
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as it lies on disk. `runs` are in the order of the ranking, models without a figure last."""
+
+    folder: Path
+    config: StudyConfig
+    index: pd.DataFrame
+    splits: pd.DataFrame
+    comparison: Mapping[str, Any]
+    runs: list[ModelRecord]
+    data_root: Path | None
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[ModelRecord]:
+        return [run for run in self.runs if run.done and run.metrics]
+
+    @property
+    def readable(self) -> pd.DataFrame:
+        return self.index[self.index["error"] == ""]
+
+    @property
+    def class_names(self) -> list[str]:
+        """All class names, of the index and of the models, sorted."""
+        names = {str(name) for name in self.readable["label"]}
+        return sorted(names.union(*(run.class_names for run in self.done)))
+
+
+def read_study(study_dir: Path) -> StudyRecord:
+    """Read a study folder.
+
+    Splits, comparison and any run may be missing: the report says so and goes on.
+
+    Raises:
+        StudyError: there is no study.toml or no index.parquet; says which command makes them.
+        BestiaryError: a file is damaged; names it.
+    """
+    for name in ("study.toml", "index.parquet"):
+        if not (study_dir / name).is_file():
+            raise StudyError(
+                f"{study_dir} has no {name}: make the study first with `bestiary study DATA --out {study_dir}`"
+            )
+    config = read_study_config(study_dir / "study.toml")
+    remarks: list[str] = []
+    splits = _table(study_dir / "splits.parquet", _SPLIT_COLUMNS)
+    if splits.empty:
+        remarks.append("The images have not been split yet.")
+    comparison = _json(study_dir / "comparison.json")
+    if not comparison:
+        remarks.append("The models have not been compared yet.")
+    runs = {name: _read_run(study_dir / "runs" / name, name, comparison) for name in config.models}
+    ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in runs]
+    rest = sorted((name for name in runs if name not in ranked), key=lambda name: not runs[name].done)
+    return StudyRecord(
+        folder=study_dir,
+        config=config,
+        index=read_table(study_dir / "index.parquet"),
+        splits=splits,
+        comparison=_complete(comparison, runs),
+        runs=[runs[name] for name in (*ranked, *rest)],
+        data_root=_data_root(config.data.path, remarks),
+        remarks=remarks,
+    )
+
+
+def _read_run(folder: Path, name: str, comparison: Mapping[str, Any]) -> ModelRecord:
+    record = _toml(folder / "run.toml")
+    run = record.get("run") or {}
+    done = run.get("status") == "done"
+    told = {entry["model"]: entry.get("reason", "") for entry in comparison.get("not_run") or []}
+    return ModelRecord(
+        name=name,
+        done=done,
+        reason="" if done else str(run.get("reason") or told.get(name) or _NO_RUN),
+        run=run,
+        config=record.get("config") or {},
+        environment=_json(folder / "environment.json"),
+        metrics=_json(folder / "metrics.json") if done else {},
+        history=_table(folder / "history.parquet", _HISTORY_COLUMNS),
+        predictions=_table(folder / "predictions.parquet", _PREDICTION_COLUMNS),
+    )
+
+
+def _complete(comparison: Mapping[str, Any], runs: Mapping[str, ModelRecord]) -> Mapping[str, Any]:
+    """The comparison, in which every model that has not been run is named."""
+    told = list(comparison.get("not_run") or [])
+    named = {entry["model"] for entry in told} | {m["model"] for m in comparison.get("models") or []}
+    told += [
+        {"model": run.name, "reason": run.reason} for run in runs.values() if not run.done and run.name not in named
+    ]
+    return {"winner": None, "models": [], **comparison, "not_run": told}
+
+
+def _data_root(path: str, remarks: list[str]) -> Path | None:
+    from bestiary.data.datasets import data_root
+
+    try:
+        return data_root(path)
+    except BestiaryError:
+        remarks.append("The folder of the images cannot be found any more: placeholders stand in for all pictures.")
+        return None
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    return read_table(path) if path.is_file() else pd.DataFrame(columns=list(columns))
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _toml(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BestiaryError(f"{path} is damaged ({error}). Delete it and run the command again.") from error

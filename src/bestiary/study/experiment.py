@@ -1,0 +1,171 @@
+"""One model's config → one run.
+
+In: index, splits and a config. Out: the run's record on disk (see `runs`). Training sees the labels of train and val.
+The test split is scored once, after the weights are fixed and saved, and the record says when.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+
+from bestiary.core.clock import Clock
+from bestiary.core.config import StudyConfig
+from bestiary.core.errors import WeightsError
+from bestiary.core.files import now_utc, write_atomically
+from bestiary.core.progress import SILENT, Progress
+from bestiary.data.datasets import data_root
+from bestiary.data.index import class_names
+from bestiary.learn.classifier import Classifier
+from bestiary.learn.devices import pick_device
+from bestiary.learn.learners import Labelled, Learner, Outcome, Probabilities, build_learner
+from bestiary.study import runs
+from bestiary.study.environment import describe_environment, package_versions
+from bestiary.study.metrics import split_metrics
+
+
+def run_model(
+    study_dir: Path,
+    name: str,
+    *,
+    key: str,
+    config: StudyConfig,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    progress: Progress = SILENT,
+) -> runs.RunStatus:
+    """Train one model of a study, score it once on test, and write its record.
+
+    A model whose weights cannot be had is recorded as "not run", with the reason.
+
+    Args:
+        study_dir: the study's folder.
+        name: one of `config.models`.
+        key: the run's fingerprint, see `runs.run_fingerprints`.
+        config: the study's.
+        index: all files.
+        splits: which image is in which split.
+        progress: told of every stage.
+
+    Raises:
+        ConfigError: no such architecture or device, or an impossible geometry.
+        BestiaryError: the data changed, or a file cannot be written.
+    """
+    model, started_at = config.models[name], now_utc()
+    version = package_versions()["bestiary"] or ""
+    try:
+        learner = build_learner(model, len(class_names(index)), device=pick_device(config.device), label=name)
+    except WeightsError as error:
+        progress.say(f"  {name}: not run. {error}")
+        status = runs.RunStatus(name, "not run", key, started_at, now_utc(), version, reason=str(error))
+        runs.write_status(study_dir, status, model)
+        return status
+    scored_at = _fit_and_score(
+        learner, study_dir, name, key=key, config=config, index=index, splits=splits, progress=progress
+    )
+    status = runs.RunStatus(name, "done", key, started_at, now_utc(), version, test_scored_at=scored_at)
+    runs.write_status(study_dir, status, model)
+    # The record is whole: only now may the checkpoint go.
+    (runs.run_dir(study_dir, name) / runs.CHECKPOINT).unlink(missing_ok=True)
+    return status
+
+
+def _fit_and_score(
+    learner: Learner,
+    study_dir: Path,
+    name: str,
+    *,
+    key: str,
+    config: StudyConfig,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    progress: Progress,
+) -> str:
+    names, clock, folder = class_names(index), Clock(), runs.run_dir(study_dir, name)
+    images = splits[["image_id", "split"]].merge(index, on="image_id", how="left", validate="one_to_one")
+    learner.prepare(images, data_root(config.data.path), clock=clock, progress=progress)
+
+    start = time.perf_counter()
+    outcome = learner.fit(
+        _labelled(images, "train", names),
+        _labelled(images, "val", names),
+        checkpoint=folder / runs.CHECKPOINT,
+        key=key,
+        progress=progress,
+    )
+    clock.add("fit", time.perf_counter() - start, images=0)
+    if learner.classifier is not None:
+        save_classifier(folder / runs.MODEL, learner.classifier)
+    val_table, val_metrics = _score(learner, images, "val", names)
+
+    scored_at = now_utc()
+    start = time.perf_counter()
+    test_table, test_metrics = _score(learner, images, "test", names)
+    clock.add("score", time.perf_counter() - start, images=0)
+
+    runs.write_results(
+        study_dir,
+        name,
+        environment=describe_environment(learner.describe()),
+        history=outcome.history,
+        metrics=_metrics(name, names, outcome, clock, learner, val=val_metrics, test=test_metrics, scored_at=scored_at),
+        predictions=pd.concat([val_table, test_table], ignore_index=True),
+    )
+    return scored_at
+
+
+def _labelled(images: pd.DataFrame, split: str, names: Sequence[str]) -> Labelled:
+    positions = np.flatnonzero(images["split"] == split)
+    return Labelled(positions, _class_numbers(images.iloc[positions]["label"], names))
+
+
+def _class_numbers(labels: pd.Series, names: Sequence[str]) -> Any:
+    return pd.Categorical(labels, categories=list(names)).codes.astype(np.int64)
+
+
+def _score(
+    learner: Learner, images: pd.DataFrame, split: str, names: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Predictions and figures of one split. The only place where a split's labels meet probabilities."""
+    rows = images[images["split"] == split]
+    probabilities: Probabilities = learner.probabilities(rows.index.to_numpy(dtype=np.int64))
+    table = runs.predictions_table(rows, probabilities, names)
+    return table, split_metrics(_class_numbers(rows["label"], names), probabilities, class_names=names)
+
+
+def _metrics(
+    name: str,
+    names: Sequence[str],
+    outcome: Outcome,
+    clock: Clock,
+    learner: Learner,
+    *,
+    val: dict[str, Any],
+    test: dict[str, Any],
+    scored_at: str,
+) -> dict[str, Any]:
+    preprocessing = learner.describe().get("preprocessing", {})
+    return {
+        "model": name,
+        "class_names": list(names),
+        "val": val,
+        "test": test,
+        "test_scored_at": scored_at,
+        "parameters": outcome.parameters,
+        "seconds": clock.seconds,
+        "images_per_s": clock.images_per_s,
+        "epochs": len(outcome.history),
+        "best_epoch": outcome.best_epoch,
+        "choices": outcome.choices,
+        "geometry": preprocessing.get("geometry", {}),
+    }
+
+
+def save_classifier(path: Path, classifier: Classifier) -> None:
+    """Write the weights as safetensors, atomically."""
+    state = {key: value.detach().to("cpu").contiguous().clone() for key, value in classifier.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(state, temporary))
