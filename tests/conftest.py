@@ -10,7 +10,10 @@ from PIL import Image, ImageDraw
 
 from bestiary.door.workflow import Study
 
-ANIMALS10_PLACES = (os.environ.get("BESTIARY_ANIMALS10"), str(Path(__file__).parents[2] / "shared/data/animals10-tenth"))
+ANIMALS10_PLACES = (
+    os.environ.get("BESTIARY_ANIMALS10"),
+    str(Path(__file__).parents[2] / "shared/data/animals10-tenth"),
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

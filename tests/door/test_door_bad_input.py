@@ -1,4 +1,4 @@
-"""What a user can get wrong: each case ends with the right exit code and a message that names the thing and the mend."""
+"""What a user can get wrong: each case ends with the right exit code, and words that name the thing and the mend."""
 
 import os
 import shutil
@@ -153,14 +153,16 @@ def test_odd_file_names_go_the_whole_way(
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
     source = (data / "bar" / "000.png").read_bytes()
-    names = ["with space.png", "new\nline.png", "ünïcodé-猫.png", "<img src=x onerror=alert(1)>.png", "it's, \"so\".png"]
+    names = ["with space.png", "new\nline.png", "ünïcodé-猫.png", "<img src=x onerror=alert(1)>.png", 'it\'s, "so".png']
     for name in names:
         (data / "bar" / name).write_bytes(source)
     (data / "disc" / "000.png").write_bytes(source)  # the same name in two classes, and the same bytes
     (data / "frame" / "loop").symlink_to(data, target_is_directory=True)
     (data / "frame" / "gone.png").symlink_to(data / "nowhere.png")
     out = tmp_path / "out"
-    code = run(["study", str(data), "--out", str(out), "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"])
+    code = run(
+        ["study", str(data), "--out", str(out), "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
+    )
     assert code == 0
     report = (out / "report.html").read_text(encoding="utf-8")
     assert "<img src=x onerror" not in report

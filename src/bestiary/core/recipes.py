@@ -33,7 +33,10 @@ class Recipe:
 def list_recipes() -> list[Recipe]:
     """All recipes, in alphabetical order, each with the first line of its head."""
     folder = resources.files("bestiary.recipes")
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    files = sorted(
+        (entry for entry in folder.iterdir() if entry.name.endswith(".toml")),
+        key=lambda entry: entry.name.removesuffix(".toml"),
+    )
     return [_recipe(entry.name.removesuffix(".toml"), entry.read_text(encoding="utf-8")) for entry in files]
 
 

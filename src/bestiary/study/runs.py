@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import tomli_w
 
-from bestiary.core.config import ModelConfig, StudyConfig
+from bestiary.core.config import MAJORITY, ModelConfig, StudyConfig
 from bestiary.core.errors import StudyError
 from bestiary.core.files import fingerprint, read_json, write_json, write_text
 from bestiary.core.tables import read_table, write_table
@@ -103,13 +103,22 @@ def read_status(study_dir: Path, name: str) -> RunStatus | None:
         return None
 
 
+def read_config(study_dir: Path, name: str) -> dict[str, Any]:
+    """The model's config as `run.toml` keeps it."""
+    record = tomllib.loads((run_dir(study_dir, name) / RUN).read_text(encoding="utf-8"))
+    return dict(record["config"])
+
+
 def is_complete(study_dir: Path, name: str, *, key: str) -> bool:
     """Whether a run is done, whole, and of these inputs. A model that could not be run is never complete."""
     status = read_status(study_dir, name)
     if status is None or status.status != "done" or status.fingerprint != key:
         return False
     folder = run_dir(study_dir, name)
-    return all((folder / file).exists() for file in (ENVIRONMENT, HISTORY, METRICS, PREDICTIONS))
+    files = [ENVIRONMENT, HISTORY, METRICS, PREDICTIONS]
+    if read_config(study_dir, name)["backbone"] != MAJORITY:
+        files.append(MODEL)
+    return all((folder / file).exists() for file in files)
 
 
 def read_run(study_dir: Path, name: str) -> RunRecord:
@@ -123,7 +132,7 @@ def read_run(study_dir: Path, name: str) -> RunRecord:
     if status is None:
         raise StudyError(f"model {name!r} has not been trained in {study_dir}: run `bestiary train {study_dir}`")
     folder = run_dir(study_dir, name)
-    config = tomllib.loads((folder / RUN).read_text(encoding="utf-8"))["config"]
+    config = read_config(study_dir, name)
     if status.status == "not run":
         empty = pd.DataFrame(columns=["image_id", "split", "y_true", "y_pred"])
         return RunRecord(status, config, {}, pd.DataFrame(columns=list(HISTORY_COLUMNS)), {}, empty)

@@ -1,0 +1,108 @@
+"""The exported folder: other runtimes give its probabilities, and the hub reads its card."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from bestiary.core.config import ModelConfig
+from bestiary.core.errors import BundleError
+from bestiary.deploy import predict as predicting
+from bestiary.deploy.bundle import read_bundle
+from bestiary.deploy.export import export_model, load_classifier, preprocessing_from
+from bestiary.door.workflow import Study
+from bestiary.learn.classifier import Portable
+
+
+@pytest.fixture(params=["probe", "cnn"])
+def bundle_folder(request: pytest.FixtureRequest, finished: Study, tmp_path: Path) -> Path:
+    """Both kinds of network, exported from copies of the finished study's records."""
+    import shutil
+
+    study_dir = tmp_path / "study"
+    shutil.copytree(finished.path, study_dir)
+    config = finished.config.model_copy(
+        update={"export": finished.config.export.model_copy(update={"model": request.param})}
+    )
+    return export_model(study_dir, config=config, comparison=finished.read_comparison())
+
+
+def random_pixels(size_px: int, count: int = 5) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size_px, size_px, 3), dtype=np.uint8)
+
+
+def test_onnxruntime_gives_the_probabilities_of_torch(bundle_folder: Path) -> None:
+    import onnxruntime
+    import torch
+
+    bundle = read_bundle(bundle_folder)
+    pixels = random_pixels(bundle.geometry.size_px)
+    session = onnxruntime.InferenceSession(str(bundle_folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(["probabilities"], {"pixels": pixels})
+    model = ModelConfig.model_validate(bundle.content["config"])
+    preprocessing = preprocessing_from(bundle.content["preprocessing"])
+    classifier = load_classifier(
+        bundle_folder / "model.safetensors", model, preprocessing, class_count=len(bundle.class_names)
+    )
+    with torch.inference_mode():
+        expected = Portable(classifier)(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_without_openvino_torch_predicts_the_same(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = read_bundle(bundle_folder)
+    pixels = random_pixels(bundle.geometry.size_px)
+    with_openvino = predicting.load_network(bundle)(pixels)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else find(name, *rest)
+    )
+    without = predicting.load_network(bundle)(pixels)
+    np.testing.assert_allclose(with_openvino, without, atol=0.03 if bundle.precision == "bf16" else 1e-4)
+
+
+def test_the_card_is_what_the_hub_reads(bundle_folder: Path, finished: Study) -> None:
+    card = ModelCard.load(bundle_folder / "README.md")
+    front = yaml.safe_load(card.data.to_yaml())
+    assert front["pipeline_tag"] == "image-classification"
+    name = json.loads((bundle_folder / "bundle.json").read_text())["model"]
+    metrics = finished.read_run(name).metrics
+    result = front["model-index"][0]["results"][0]
+    assert result["dataset"]["split"] == "test"
+    assert result["metrics"][0]["value"] == round(metrics["test"]["accuracy"]["value"], 4)
+    for words in ("Limits", "95 % intervals", "bar", "disc", "frame", metrics["test_scored_at"]):
+        assert words in card.text
+
+
+def test_another_format_is_refused(bundle_folder: Path) -> None:
+    file = bundle_folder / "bundle.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 99'))
+    with pytest.raises(BundleError, match="format 99"):
+        read_bundle(bundle_folder)
+
+
+def test_export_replaces_an_earlier_bundle_whole(bundle_folder: Path, finished: Study) -> None:
+    (bundle_folder / "left-over.txt").write_text("old")
+    export_model(bundle_folder.parent, config=finished.config, comparison=finished.read_comparison())
+    assert not (bundle_folder / "left-over.txt").exists()
+    assert not list(bundle_folder.parent.glob(".model.*"))
+    read_bundle(bundle_folder)
+
+
+def test_hostile_class_names_stay_inside_the_card(finished: Study, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from bestiary.deploy.card import write_card
+
+    run = finished.read_run("cnn")
+    names = ["`bar`\n# Heading", "---", "x: y"]
+    metrics = {**run.metrics, "class_names": names}
+    write_card(tmp_path / "README.md", replace(run, metrics=metrics), comparison=finished.read_comparison(), data="a`b")
+    text = (tmp_path / "README.md").read_text()
+    assert "\n# Heading" not in text
+    assert ModelCard.load(tmp_path / "README.md").data.pipeline_tag == "image-classification"
