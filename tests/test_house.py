@@ -25,7 +25,9 @@ def python(code: str) -> str:
 
 
 def test_rooms_import_downwards_only() -> None:
-    done = subprocess.run([str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -47,9 +49,9 @@ def test_modules_are_small_and_well_named() -> None:
 def test_exceptions_come_from_one_place() -> None:
     for module in MODULES:
         if module.name != "errors.py":
-            assert not re.search(r"^class \w+\((\w*Error|Exception)\)", module.read_text(encoding="utf-8"), re.MULTILINE), (
-                module
-            )
+            assert not re.search(
+                r"^class \w+\((\w*Error|Exception)\)", module.read_text(encoding="utf-8"), re.MULTILINE
+            ), module
     names = [name for name, value in vars(importlib.import_module("bestiary.core.errors")).items() if _is_error(value)]
     tree = importlib.import_module("bestiary.core.errors").__doc__ or ""
     assert all(name in tree for name in names)

@@ -18,8 +18,8 @@ FILTERS = {
 FITS = ("crop", "squash", "pad")
 
 
-def photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+def photo(width: int, height: int, *, low: int = 0, high: int = 256) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(low, high, (height, width, 3), dtype=np.uint8))
 
 
 def crop_in_two_steps(image: Image.Image, size: int, short: int, filter_: Image.Resampling) -> npt.NDArray[np.uint8]:
@@ -47,14 +47,15 @@ def test_crop_equals_resizing_the_whole_image_and_cutting_out_the_centre(
     small, long = 2 * down * short, 2 * down * (short + extra)
     size = small - 2 * min(margin, small // 4)
     sides = (small * up // down, long * up // down)
-    image = photo(*(sides if tall else sides[::-1]))
+    # Away from black and white: Pillow clips between its two passes, and their order depends on the work they make.
+    image = photo(*(sides if tall else sides[::-1]), low=90, high=160)
     geometry = Geometry(size, "crop", interpolation, size / small)  # type: ignore[arg-type]
     expected = crop_in_two_steps(image, size, small, FILTERS[interpolation])
     difference = np.abs(arrange(image, geometry).astype(int) - expected)
     if interpolation == "nearest":  # a sample that falls on the border of two pixels may take either
         assert (difference > 0).mean() <= 0.02 or up % down
     else:
-        assert difference.max() <= 1
+        assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("interpolation", FILTERS)
@@ -65,12 +66,11 @@ def test_squash_ignores_the_aspect_ratio(interpolation: str) -> None:
 
 
 def test_squash_to_half_with_bilinear_is_the_triangle_filter() -> None:
-    values = np.zeros((8, 8), np.uint8)
-    values[:, 3:5] = 240
-    shown = arrange(Image.fromarray(np.repeat(values[..., None], 3, -1)), Geometry(4, "squash", "bilinear"))
-    # Halving: weights 1, 3, 3, 1 over 8 around each pair of columns.
-    np.testing.assert_allclose(shown[2, :, 0], np.array([0, 120, 120, 0]) + [0, 0, 0, 0], atol=31)
-    assert shown[2, 1, 0] == shown[2, 2, 0] == round(240 * 4 / 8)
+    values = np.zeros((8, 8, 3), np.uint8)
+    values[:, 2:5] = 240
+    shown = arrange(Image.fromarray(values), Geometry(4, "squash", "bilinear"))
+    # Halving weighs four neighbours 1 : 3 : 3 : 1; at the border the weights outside are dropped.
+    np.testing.assert_array_equal(shown[2, :, 0], [round(240 / 7), 210, 120, 0])
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_no_cut_jpeg_or_png_gives_other_pixels(seed: int, height: int, width: in
 
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
 def test_cut_file_is_called_truncated(kind: str) -> None:
-    with pytest.raises(ImageError, match="^truncated image"):
+    with pytest.raises(ImageError, match=r"^truncated image"):
         load_rgb(SAMPLES[kind][: len(SAMPLES[kind]) * 2 // 3])
 
 
@@ -394,10 +394,8 @@ def test_file_without_permission_is_refused_with_the_reason(tmp_path: Path, monk
 
 
 def test_hash_of_a_picture_survives_another_size_and_tells_others_apart() -> None:
-    ramp = np.linspace(0, 255, 64)
-    wave = np.broadcast_arrays(128 + 100 * np.sin(np.arange(64) / 5)[:, None], ramp)[0]
-    one, other = (Image.fromarray(grey3(values)) for values in (np.broadcast_to(ramp, (64, 64)), wave))
-    hashes = [inspect(encode(image, "PNG")).phash for image in (one, one.resize((96, 96)), other)]
-    bits = [int(text, 16) for text in hashes]
-    assert (bits[0] ^ bits[1]).bit_count() <= 6
-    assert (bits[0] ^ bits[2]).bit_count() >= 12
+    small, other = (Image.fromarray(noise(8, 8, seed=seed)).resize((64, 64)) for seed in (3, 4))
+    large = small.resize((96, 80), Image.Resampling.BICUBIC)
+    bits = [int(inspect(encode(image, "PNG")).phash, 16) for image in (small, large, other)]
+    assert (bits[0] ^ bits[1]).bit_count() <= 4
+    assert (bits[0] ^ bits[2]).bit_count() >= 16

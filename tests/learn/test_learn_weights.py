@@ -126,6 +126,7 @@ class Trap:
         return (Path.touch, (self.place,))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("ending", [".pth", ".bin", ".safetensors"])
 @pytest.mark.parametrize("save", [torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))])
 def test_code_in_a_pickle_is_refused_and_never_run(tmp_path, ending, save):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import tomli_w
 from PIL import Image
 
 from bestiary.core.config import StudyConfig, parse_config
-from bestiary.core.files import write_json, write_text
+from bestiary.core.files import write_json
 from bestiary.core.recipes import write_study_config
 from bestiary.core.tables import write_table
+from bestiary.study.runs import RunStatus, write_status
 
 Rng = np.random.Generator
 
@@ -98,18 +98,18 @@ def _predict(test: pd.DataFrame, names: Sequence[str], *, every: int, rng: Rng) 
     return pd.concat([table, columns], axis=1).reset_index(drop=True)
 
 
+def _write_status(folder: Path, config: StudyConfig, name: str, *, reason: str = "", scored_at: str = "") -> None:
+    begun, ended = "2026-01-31T11:59:00Z", "2026-01-31T12:00:01Z"
+    state = "not run" if reason else "done"
+    status = RunStatus(name, state, "feed", begun, ended, "0.1.0", reason=reason, test_scored_at=scored_at)
+    write_status(folder.parents[1], status, config.models[name])
+
+
 def _write_run(
     folder: Path, name: str, config: StudyConfig, predictions: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, Any]:
     model = config.models[name]
-    run = {
-        "model": name,
-        "status": "done",
-        "reason": "",
-        "fingerprint": "feed",
-        "test_scored_at": "2026-01-31T12:00:00Z",
-    }
-    write_text(folder / "run.toml", tomli_w.dumps({"run": run, "config": model.model_dump(mode="json")}))
+    _write_status(folder, config, name, scored_at="2026-01-31T12:00:00Z")
     write_json(folder / "environment.json", {"versions": {"numpy": "2.1"}, "device": "cpu", "deterministic": True})
     epochs = 3 if model.backbone == "simple_cnn" else 0
     line = np.linspace(0.4, 0.8, epochs)
@@ -195,8 +195,7 @@ def make_study(tmp_path: Path) -> MakeStudy:
         for name, model in models.items():
             run_folder = folder / "runs" / name
             if name in (not_run or {}):
-                run = {"model": name, "status": "not run", "reason": (not_run or {})[name]}
-                write_text(run_folder / "run.toml", tomli_w.dumps({"run": run}))
+                _write_status(run_folder, config, name, reason=(not_run or {})[name])
                 continue
             every = 1 if model["backbone"] == "simple_cnn" else wrong_every
             predictions = _predict(scored, names, every=every, rng=rng)

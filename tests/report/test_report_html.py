@@ -249,14 +249,12 @@ def test_a_study_with_only_its_index(make_study):
     assert page.text.count("not run yet") >= 3
 
 
-def test_runs_without_history_or_predictions(make_study):
+@pytest.mark.parametrize("name", ["history.parquet", "predictions.parquet", "metrics.json"])
+def test_an_incomplete_run_is_named_with_its_mend(make_study, name):
     study = make_study()
-    for name in ("history", "predictions"):
-        for model in ("probe", "cnn", "majority"):
-            (study.folder / "runs" / model / f"{name}.parquet").unlink()
-    page = read_page(write_report(study.folder))
-    assert "there are no curves to show" in page.text
-    assert page.gallery["images"] == []
+    (study.folder / "runs" / "probe" / name).unlink()
+    with pytest.raises(StudyError, match=f"{name}.*bestiary train"):
+        write_report(study.folder)
 
 
 def test_files_left_out_and_copies_are_told(make_study):
@@ -320,10 +318,10 @@ def test_no_study_names_the_mend(tmp_path):
         write_report(tmp_path)
 
 
-def test_a_damaged_run_is_named(make_study):
+def test_a_damaged_file_of_a_run_is_named(make_study):
     study = make_study()
-    (study.folder / "runs" / "probe" / "run.toml").write_text("[run")
-    with pytest.raises(BestiaryError, match=r"run\.toml is damaged"):
+    (study.folder / "runs" / "probe" / "metrics.json").write_text("{")
+    with pytest.raises(BestiaryError, match=r"metrics\.json is damaged"):
         write_report(study.folder)
 
 

@@ -26,10 +26,13 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a Parquet file written by `write_table`.
 
     Raises:
+        FileNotFoundError: there is none.
         BestiaryError: the file is damaged; names it and says to delete it.
     """
     try:
         return pq.read_table(path).to_pandas()
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise BestiaryError(f"{path} is damaged ({error}). Delete it and run the command again.") from error
 

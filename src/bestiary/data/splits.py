@@ -161,32 +161,37 @@ def _fill(lacking: npt.NDArray[np.float64], count: int) -> Counts:
 def _refuse_too_small(
     names: npt.NDArray[np.str_], sizes: Counts, fractions: Mapping[str, float], targets: Mapping[str, Counts]
 ) -> None:
+    number = int(np.argmin(sizes))
+    if sizes[number] <= len(fractions):
+        raise SplitError(
+            f"class {str(names[number])!r} has {sizes[number]} image{'s' if sizes[number] != 1 else ''}: too few for "
+            f"train and {' and '.join(fractions)}. Add images or take the class out"
+        )
     for split, counts in targets.items():
         if counts.min() > 0:
             continue
         number = int(np.argmin(np.where(counts == 0, sizes, sizes.max() + 1)))
-        what = f"class {names[number]!r} has {sizes[number]} image{'s' if sizes[number] != 1 else ''}"
-        if sizes[number] <= len(fractions):
-            raise SplitError(
-                f"{what}: too few for train and {' and '.join(fractions)}. Add images or take the class out"
-            )
-        smallest = _smallest_fraction(sizes)
+        smallest = _smallest_fraction(sizes, above=fractions[split])
         raise SplitError(
-            f"{what}: split.{split}_fraction = {fractions[split]:g} gives it no {split} image. The smallest "
-            f"{split}_fraction that works is {smallest:g}; or add images, or take the class out"
+            f"class {str(names[number])!r} has {sizes[number]} images: split.{split}_fraction = {fractions[split]:g} "
+            f"gives it no {split} image. The smallest {split}_fraction above it that works is {smallest:g}; or add "
+            "images, or take the class out"
         )
     left = sizes - sum(targets.values())
     if left.min() < 1:
         number = int(np.argmin(left))
         raise SplitError(
-            f"class {names[number]!r} has {sizes[number]} images and none is left to train on: lower "
+            f"class {str(names[number])!r} has {sizes[number]} images and none is left to train on: lower "
             f"split.test_fraction or split.val_fraction, or add images"
         )
 
 
-def _smallest_fraction(sizes: Counts) -> float:
-    """The smallest fraction, of four digits as it will be typed, that gives every class an image."""
-    steps = (step / 10_000 for step in range(1, 10_000))
+def _smallest_fraction(sizes: Counts, *, above: float) -> float:
+    """The smallest fraction above one that fails, of four digits as it will be typed, that gives every class an image.
+
+    Largest remainders are not monotone: some smaller fraction may work too.
+    """
+    steps = (step / 10_000 for step in range(int(above * 10_000) + 1, 10_000))
     return next((fraction for fraction in steps if allot(sizes, fraction).min() > 0), 1.0)
 
 

@@ -87,9 +87,12 @@ class Study:
         """
         place = Path(out).absolute()
         file = place / STUDY_FILE
-        if when_there == "resume" and file.exists():
-            return cls.open(place, progress=progress)
         config = load_config(recipe=recipe, file=config_file, data_path=_settled(str(data)), overrides=overrides)
+        if when_there == "resume" and file.exists():
+            study = cls.open(place, progress=progress)
+            for difference in _differences(config.model_dump(mode="json"), study.config.model_dump(mode="json")):
+                progress.say(f"  resumed as it is: {difference}")
+            return study
         root = data_root(config.data.path)
         if place.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")

@@ -161,8 +161,13 @@ def check_backbone(name: str) -> None:
     Raises:
         ConfigError: names the closest ones that there are.
     """
-    architecture = name.partition(".")[0]
-    if name in (MAJORITY, SIMPLE_CNN) or timm.is_model(architecture):
+    if name in (MAJORITY, SIMPLE_CNN):
+        return
+    architecture, _, tag = name.partition(".")
+    if timm.is_model(architecture):
+        tagged = timm.list_models(f"{architecture}.*", include_tags=True)
+        if tag and name not in tagged:
+            raise ConfigError(f"backbone = {name!r}: no such weights of {architecture}; there are {', '.join(tagged)}")
         return
     close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
     hint = f"did you mean {', '.join(close)}? " if close else ""
@@ -222,13 +227,15 @@ def _build_timm(config: ModelConfig) -> tuple[nn.Module, Preprocessing]:
         return _strip(network), preprocessing
     network = _create(name, config, {})
     preprocessing = _preprocessing_of(network)
+    keys = list(network.state_dict())
+    network = _strip(network)
     if source == "packaged":
         entry = sources.PACKAGED[name]
         preprocessing = replace(preprocessing, mean=(entry.mean,) * 3, std=(entry.std,) * 3)
-        _load(network, sources.load_packaged(name, list(network.state_dict())), origin="packaged")
+        _load(network, sources.load_packaged(name, keys), origin="packaged")
     elif source != "random":
         _load(network, sources.load_file(Path(source).expanduser()), origin=source)
-    return _strip(network), preprocessing
+    return network, preprocessing
 
 
 def _create(name: str, config: ModelConfig, extra: dict[str, Any]) -> nn.Module:
@@ -274,17 +281,16 @@ def _preprocessing_of(network: nn.Module) -> Preprocessing:
 
 
 def _load(network: nn.Module, state: sources.StateDict, *, origin: str) -> None:
-    """Load weights, allowing only the classifier to differ: it is replaced in any case."""
-    classifier = str(getattr(network, "pretrained_cfg", {}).get("classifier") or "classifier")
+    """Load weights into a stripped network; what they hold beyond it, such as a classifier, is not used."""
     wanted = network.state_dict()
     usable = {key: value for key, value in state.items() if key in wanted and wanted[key].shape == value.shape}
-    lacking = [key for key in wanted if key not in usable and not key.startswith(classifier)]
+    lacking = [key for key in wanted if key not in usable]
     if lacking:
         raise WeightsError(
             f"weights = {origin!r} do not fit the architecture: {len(lacking)} of {len(wanted)} tensors are missing or "
             f"of another shape, such as {lacking[0]!r}"
         )
-    network.load_state_dict(usable, strict=False)
+    network.load_state_dict(usable)
 
 
 def _strip(network: nn.Module) -> nn.Module:

@@ -114,11 +114,10 @@ def load_file(path: Path) -> StateDict:
 
 
 def _load_pth(path: Path) -> StateDict:
-    import pickle
-
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    # Damaged bytes lead torch's unpickler into errors of any kind: IndexError, struct.error, OSError ...
+    except Exception as error:
         raise WeightsError(
             f"{path} is damaged or holds more than tensors, and is not unpickled: convert it to .safetensors"
         ) from error

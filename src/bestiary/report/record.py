@@ -5,9 +5,8 @@ In: the folder of a study, whole or with parts missing. Out: a `StudyRecord`. Ow
 Reads study.toml, index.parquet, splits.parquet, comparison.json and the runs of the models that study.toml names.
 """
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from bestiary.core.errors import BestiaryError, StudyError
 from bestiary.core.files import read_json
 from bestiary.core.recipes import read_study_config
 from bestiary.core.tables import read_table
+from bestiary.data.datasets import data_root
+from bestiary.study import runs
 
 _NO_RUN = "not run yet"
 _SPLIT_COLUMNS = ("image_id", "group_id", "split")
-_HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
-_PREDICTION_COLUMNS = ("image_id", "split", "y_true", "y_pred")
 
 
 @dataclass(frozen=True)
@@ -98,52 +97,52 @@ def read_study(study_dir: Path) -> StudyRecord:
     comparison = _json(study_dir / "comparison.json")
     if not comparison:
         remarks.append("The models have not been compared yet.")
-    runs = {name: _read_run(study_dir / "runs" / name, name, comparison) for name in config.models}
-    ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in runs]
-    rest = sorted((name for name in runs if name not in ranked), key=lambda name: not runs[name].done)
+    records = {name: _read_run(study_dir, name, comparison) for name in config.models}
+    ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
+    rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
     return StudyRecord(
         folder=study_dir,
         config=config,
         index=read_table(study_dir / "index.parquet"),
         splits=splits,
-        comparison=_complete(comparison, runs),
-        runs=[runs[name] for name in (*ranked, *rest)],
+        comparison=_complete(comparison, records),
+        runs=[records[name] for name in (*ranked, *rest)],
         data_root=_data_root(config.data.path, remarks),
         remarks=remarks,
     )
 
 
-def _read_run(folder: Path, name: str, comparison: Mapping[str, Any]) -> ModelRecord:
-    record = _toml(folder / "run.toml")
-    run = record.get("run") or {}
-    done = run.get("status") == "done"
-    told = {entry["model"]: entry.get("reason", "") for entry in comparison.get("not_run") or []}
+def _read_run(study_dir: Path, name: str, comparison: Mapping[str, Any]) -> ModelRecord:
+    status = runs.read_status(study_dir, name)
+    if status is None:
+        told = {entry["model"]: entry.get("reason", "") for entry in comparison.get("not_run") or []}
+        nothing = pd.DataFrame()
+        return ModelRecord(name, False, told.get(name) or _NO_RUN, {}, {}, {}, {}, nothing, nothing)
+    record = runs.read_run(study_dir, name)
     return ModelRecord(
         name=name,
-        done=done,
-        reason="" if done else str(run.get("reason") or told.get(name) or _NO_RUN),
-        run=run,
-        config=record.get("config") or {},
-        environment=_json(folder / "environment.json"),
-        metrics=_json(folder / "metrics.json") if done else {},
-        history=_table(folder / "history.parquet", _HISTORY_COLUMNS),
-        predictions=_table(folder / "predictions.parquet", _PREDICTION_COLUMNS),
+        done=status.status == "done",
+        reason=status.reason,
+        run=asdict(status),
+        config=record.config,
+        environment=record.environment,
+        metrics=record.metrics,
+        history=record.history,
+        predictions=record.predictions,
     )
 
 
-def _complete(comparison: Mapping[str, Any], runs: Mapping[str, ModelRecord]) -> Mapping[str, Any]:
+def _complete(comparison: Mapping[str, Any], records: Mapping[str, ModelRecord]) -> Mapping[str, Any]:
     """The comparison, in which every model that has not been run is named."""
     told = list(comparison.get("not_run") or [])
     named = {entry["model"] for entry in told} | {m["model"] for m in comparison.get("models") or []}
     told += [
-        {"model": run.name, "reason": run.reason} for run in runs.values() if not run.done and run.name not in named
+        {"model": run.name, "reason": run.reason} for run in records.values() if not run.done and run.name not in named
     ]
     return {"winner": None, "models": [], **comparison, "not_run": told}
 
 
 def _data_root(path: str, remarks: list[str]) -> Path | None:
-    from bestiary.data.datasets import data_root
-
     try:
         return data_root(path)
     except BestiaryError:
@@ -157,12 +156,3 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _json(path: Path) -> Mapping[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
-
-
-def _toml(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BestiaryError(f"{path} is damaged ({error}). Delete it and run the command again.") from error
