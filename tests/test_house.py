@@ -94,7 +94,7 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if files.returncode != 0:
         pytest.skip("no git checkout")
-    registries = ("pypi" + ".org", "pythonhosted" + ".org", "registry.npmjs")
+    registries = ("pypi" + ".org", "pythonhosted" + ".org", "registry" + ".npmjs")
     for name in files.stdout.splitlines():
         path = ROOT / name
         if path.suffix in {".py", ".toml", ".md", ".ipynb", ".html", ".csv"} and path.is_file():

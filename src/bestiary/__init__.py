@@ -12,9 +12,9 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from bestiary.core.quiet import switch_off_telemetry
+from bestiary.core.process import prepare_process
 
-switch_off_telemetry()
+prepare_process()
 
 _HOMES = {
     "Study": "bestiary.door.workflow",

@@ -6,8 +6,8 @@ import pytest
 
 from bestiary.core import errors
 from bestiary.core.clock import Clock
+from bestiary.core.process import prepare_process
 from bestiary.core.progress import SILENT, Console
-from bestiary.core.quiet import switch_off_telemetry
 
 
 def test_bar_leaves_one_line_on_stderr_and_nothing_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_clock_adds_seconds_and_rates_only_what_was_computed() -> None:
 def test_telemetry_is_off_unless_the_user_set_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     monkeypatch.setenv("DO_NOT_TRACK", "0")
-    switch_off_telemetry()
+    prepare_process()
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
     assert os.environ["DO_NOT_TRACK"] == "0"
 

@@ -15,7 +15,15 @@ from sklearn.model_selection import train_test_split
 from bestiary.core.config import SPLITS, SplitConfig
 from bestiary.core.errors import SplitError
 from bestiary.core.tables import table_fingerprint
-from bestiary.data.splits import allot, group_ids, read_splits, split_images, splits_fingerprint, write_splits
+from bestiary.data.splits import (
+    allot,
+    group_ids,
+    read_splits,
+    split_images,
+    splits_fingerprint,
+    straddling_groups,
+    write_splits,
+)
 
 
 def frame(
@@ -324,3 +332,10 @@ def test_splits_read_back_equal_and_the_fingerprint_follows_index_and_config(tmp
     assert table_fingerprint(tmp_path / "study" / "splits.parquet") == mark
     others = [(index, SplitConfig(seed=1)), (index.assign(label="x"), config), (index.iloc[:-1], config)]
     assert len({mark, *(splits_fingerprint(*other) for other in others)}) == 4
+
+
+def test_copies_on_two_sides_of_a_given_division_are_counted():
+    splits = pd.DataFrame(
+        {"image_id": list("abcd"), "group_id": ["g", "g", "h", "h"], "split": ["train", "test", "val", "val"]}
+    )
+    assert straddling_groups(splits) == 1

@@ -65,6 +65,11 @@ def test_class_called_like_a_split_beside_other_classes_is_a_class(tmp_path: Pat
     assert (files["cat/train/b.png"].label, files["cat/train/b.png"].split) == ("cat", "")
 
 
+def test_lone_folder_called_like_a_split_is_a_class(tmp_path: Path) -> None:
+    files = listed(tree(tmp_path / "d", "test/a.png", "test/cat/b.png"))
+    assert {(file.label, file.split) for file in files.values()} == {("test", "")}
+
+
 def test_hidden_folders_do_not_hide_that_the_others_are_splits(tmp_path: Path) -> None:
     files = listed(tree(tmp_path / "d", ".git/x", "__MACOSX/y", "train/cat/a.png", "test/cat/a.png", "notes.txt"))
     assert (files["train/cat/a.png"].split, files["train/cat/a.png"].label) == ("train", "cat")

@@ -19,7 +19,7 @@ def model(backbone: str = "simple_cnn", **changes: Any) -> ModelConfig:
 
 
 def photos(count: int, size_px: int, *, seed: int = 0) -> np.ndarray:
-    """`(count, size_px, size_px, 3) uint8`: smooth gradients with a disc, a little noise; nearer to photos than noise."""
+    """`(count, size_px, size_px, 3) uint8`: smooth gradients with a disc and a little noise."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:size_px, 0:size_px] / size_px
     images = []

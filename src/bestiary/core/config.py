@@ -43,7 +43,7 @@ class DataConfig(_Section):
 
 
 class SplitConfig(_Section):
-    """How images are divided. Fractions are of all images."""
+    """How images are divided. Fractions are of all images that no folder or column has put into val or test."""
 
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="share scored once, at the end")
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share on which choices are made")

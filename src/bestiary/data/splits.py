@@ -3,10 +3,11 @@
 In: the index and `split` of a config. Out: a DataFrame `image_id, group_id, split`, and `splits.parquet`, which this
 module owns.
 
-Images of one group stay on one side. Exact copies (same SHA-256) always share a group, and so do images with the same
-value of the group column; groups that overlap are joined. Each class is divided in the asked proportion by largest
-remainder, so that totals equal scikit-learn's `train_test_split(stratify=...)`; larger groups go first, each to where
-its classes lack most, and single images fill up exactly.
+Images of one group stay on one side, unless folders or a column say otherwise: a given split is honoured, and
+`straddling_groups` counts what leaks through it. Exact copies (same SHA-256) always share a group, and so do images
+with the same value of the group column; groups that overlap are joined. Each class is divided in the asked proportion
+by largest remainder, so that totals equal scikit-learn's `train_test_split(stratify=...)`; larger groups go first, each
+to where its classes lack most, and single images fill up exactly.
 """
 
 import math
@@ -206,6 +207,11 @@ def _refuse_empty(labels: npt.NDArray[np.object_], split: npt.NDArray[np.object_
                 f"{len(np.unique(groups[of_class]))} groups of copies or of one group value, which stay together, "
                 "or its given split leaves it out. Add images, or take the class out"
             )
+
+
+def straddling_groups(splits: pd.DataFrame) -> int:
+    """How many groups lie in more than one split: none, unless the data came divided so."""
+    return int((splits.groupby("group_id")["split"].nunique() > 1).sum())
 
 
 def splits_fingerprint(index: pd.DataFrame, config: SplitConfig) -> str:

@@ -211,6 +211,10 @@ class Study:
         splitting.write_splits(self.path, splits, fingerprint=key)
         sizes = splits["split"].value_counts()
         self._progress.say("  split: " + ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "val", "test")))
+        if leaks := splitting.straddling_groups(splits):
+            self._progress.say(
+                f"  {leaks:,} groups of copies lie in more than one given split: scores will be too good"
+            )
         return splits
 
     def _train(self, models: Sequence[str]) -> pd.DataFrame:

@@ -25,10 +25,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bestiary.core.config import ModelConfig, ScheduleConfig
-from bestiary.core.files import write_atomically
+from bestiary.core.errors import BestiaryError
+from bestiary.core.files import fingerprint, write_atomically
 from bestiary.core.progress import SILENT, Progress
 from bestiary.learn.devices import autocast
 from bestiary.learn.sources import Source
+from bestiary.learn.weights import state_hash
 
 _MIN_PROGRESS = 1e-4
 _WARM_UP = 0.3
@@ -100,12 +102,16 @@ def fit(
 
     Returns:
         The history; the network holds the weights of the epoch with the lowest validation loss.
+
+    Raises:
+        BestiaryError: training diverged in its first epoch.
     """
     optimizer = _optimizer(loop.network, config)
     state = _State(loop.network, optimizer, checkpoint, checkpoint_key)
     state.resume()
     criterion = nn.CrossEntropyLoss(weight=class_weights.to(device) if class_weights is not None else None)
-    steps = math.ceil(len(train.labels) / config.batch_size)
+    # A single image left over joins the batch before it: a batch norm over one position cannot train on one image.
+    steps = max(1, math.ceil((len(train.labels) - 1) / config.batch_size))
     with progress.track(label, config.epochs * len(train.labels), unit="images") as task:
         task.advance(len(state.history) * len(train.labels))
         for number in range(len(state.history) + 1, config.epochs + 1):
@@ -120,6 +126,11 @@ def fit(
                     config=config, device=device, precision=precision, generator=generator, task=task,
                 )  # fmt: skip
             val_loss, val_accuracy = _evaluate(loop, val, config=config, device=device, precision=precision)
+            if math.isnan(val_loss) and not state.history:
+                raise BestiaryError(
+                    f"{label}: the loss is no number after the first epoch: lower optimizer.learning_rate, now "
+                    f"{config.optimizer.learning_rate:g}"
+                )
             seconds = time.perf_counter() - start
             state.record(Epoch(number, rates[0], loss, accuracy, val_loss, val_accuracy, seconds))
             best = min(epoch.val_loss for epoch in state.history)
@@ -230,7 +241,8 @@ def _train_epoch(
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     for step, rate in enumerate(rates):
-        positions = order[step * config.batch_size : (step + 1) * config.batch_size]
+        end = (step + 1) * config.batch_size if step + 1 < len(rates) else len(order)
+        positions = order[step * config.batch_size : end]
         inputs = train.batch(positions, device=device, generator=generator)
         labels = train.labels[torch.from_numpy(positions)].to(device)
         for group in optimizer.param_groups:
@@ -306,7 +318,9 @@ class _State:
                 if metadata.get("key") != self._key:
                     return
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError):
+            if metadata["hash"] != fingerprint([state_hash(tensors), metadata["history"]]):
+                return
+        except (SafetensorError, OSError, KeyError):
             return
         self.history = [Epoch(**row) for row in json.loads(metadata["history"])]
         self._network.load_state_dict(_under(tensors, "now/"))
@@ -325,7 +339,8 @@ class _State:
             tensors |= {f"optimizer/{number}/{field}": value for field, value in values.items() if value is not None}
         # safetensors wants every tensor contiguous and in memory of its own.
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        metadata = {"key": self._key, "history": json.dumps([asdict(epoch) for epoch in self.history])}
+        history = json.dumps([asdict(epoch) for epoch in self.history])
+        metadata = {"key": self._key, "history": history, "hash": fingerprint([state_hash(plain), history])}
         write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
 
 

@@ -18,6 +18,8 @@ from bestiary.core.files import read_json
 from bestiary.core.recipes import read_study_config
 from bestiary.core.tables import read_table
 from bestiary.data.datasets import data_root
+from bestiary.data.splits import straddling_groups
+from bestiary.report.wording import counted
 from bestiary.study import runs
 
 _NO_RUN = "not run yet"
@@ -94,6 +96,11 @@ def read_study(study_dir: Path) -> StudyRecord:
     splits = _table(study_dir / "splits.parquet", _SPLIT_COLUMNS)
     if splits.empty:
         remarks.append("The images have not been split yet.")
+    elif leaks := straddling_groups(splits):
+        remarks.append(
+            f"The data came divided, and {counted(leaks, 'group')} of copies lie on more than one side: "
+            "the test figures are too good."
+        )
     comparison = _json(study_dir / "comparison.json")
     if not comparison:
         remarks.append("The models have not been compared yet.")

@@ -98,7 +98,8 @@ def read_status(study_dir: Path, name: str) -> RunStatus | None:
     """What `run.toml` says; None where there is none, or where it is damaged."""
     try:
         record = tomllib.loads((run_dir(study_dir, name) / RUN).read_text(encoding="utf-8"))
-        return RunStatus(**record["run"])
+        # A record without its config is cut off: `KeyError`.
+        return RunStatus(**record["run"]) if record["config"]["backbone"] else None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError):
         return None
 
