@@ -113,7 +113,7 @@ def test_relabelling_costs_no_pass_and_no_decoding(images, root):
     assert clock.images_per_s == {}
 
 
-def test_a_probe_beats_scikit_learn_on_nothing_and_equals_it_on_features(images, root, tmp_path):
+def test_a_probe_is_scikit_learns_on_the_cached_features(images, root, tmp_path):
     learner = prepared("probe", images, root)
     train, val, test = parts(images)
     outcome = learner.fit(train, val, checkpoint=tmp_path / "c", key="k")

@@ -9,6 +9,7 @@
     │   └── SplitError            a class or a group cannot be divided as asked
     ├── WeightsError              weights are missing, altered or do not fit
     │   └── HubUnreachableError   the model hub did not answer
+    ├── TrainingError             a model's loss became no number
     ├── StudyError                a stage is missing, or the study is in use
     └── BundleError               an exported model is incomplete or altered
 
@@ -54,6 +55,10 @@ class WeightsError(BestiaryError):
 
 class HubUnreachableError(WeightsError):
     """The model hub did not answer and the weights are in no local cache."""
+
+
+class TrainingError(BestiaryError):
+    """Training diverged at once: the loss is no number after the first epoch."""
 
 
 class StudyError(BestiaryError):

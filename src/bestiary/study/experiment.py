@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from bestiary.core.clock import Clock
 from bestiary.core.config import StudyConfig
-from bestiary.core.errors import WeightsError
+from bestiary.core.errors import TrainingError, WeightsError
 from bestiary.core.files import now_utc, write_atomically
 from bestiary.core.progress import SILENT, Progress
 from bestiary.data.datasets import data_root
@@ -40,7 +40,7 @@ def run_model(
 ) -> runs.RunStatus:
     """Train one model of a study, score it once on test, and write its record.
 
-    A model whose weights cannot be had is recorded as "not run", with the reason.
+    A model whose weights cannot be had, or whose training diverges at once, is recorded as "not run", with the reason.
 
     Args:
         study_dir: the study's folder.
@@ -59,15 +59,14 @@ def run_model(
     version = package_versions()["bestiary"] or ""
     try:
         learner = build_learner(model, len(class_names(index)), device=pick_device(config.device), label=name)
-    except WeightsError as error:
+        scored_at = _fit_and_score(
+            learner, study_dir, name, key=key, config=config, index=index, splits=splits, progress=progress
+        )
+    except (WeightsError, TrainingError) as error:
         progress.say(f"  {name}: not run. {error}")
         status = runs.RunStatus(name, "not run", key, started_at, now_utc(), version, reason=str(error))
-        runs.write_status(study_dir, status, model)
-        return status
-    scored_at = _fit_and_score(
-        learner, study_dir, name, key=key, config=config, index=index, splits=splits, progress=progress
-    )
-    status = runs.RunStatus(name, "done", key, started_at, now_utc(), version, test_scored_at=scored_at)
+    else:
+        status = runs.RunStatus(name, "done", key, started_at, now_utc(), version, test_scored_at=scored_at)
     runs.write_status(study_dir, status, model)
     # The record is whole: only now may the checkpoint go.
     (runs.run_dir(study_dir, name) / runs.CHECKPOINT).unlink(missing_ok=True)
