@@ -176,6 +176,17 @@ def test_weights_that_cannot_be_had_leave_the_other_models_running(
     assert (out / "model" / "bundle.json").exists()
 
 
+def test_a_model_that_diverges_is_told_and_the_others_go_on(
+    shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["study", str(shapes), "--out", str(tmp_path / "out"), "--config", str(tiny_config), "-q"]
+    assert run([*call, "--set", "models.cnn.optimizer.learning_rate=1e30"]) == 1
+    told = capsys.readouterr().out
+    assert "not run  cnn" in told
+    assert "lower optimizer.learning_rate" in told
+    assert "winner   probe" in told
+
+
 def test_predict_agrees_with_the_run_s_own_predictions(finished: Study, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     assert run(["predict", str(finished.path), str(shapes), "--out", str(out), "--top-k", "3", "-q"]) == 0
