@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bestiary.door.cli import run
+from bestiary.door.workflow import Study
 
 Make = Callable[[Path], str]
 
@@ -90,6 +91,8 @@ def test_unusable_data_is_refused_by_name(
         (["--set", "models.prob.head.hidden=3"], ["no model named 'prob'", "probe"]),
         (["--set", "split.test_fraction=lots"], ["split.test_fraction", "lots"]),
         (["--set", "models.probe"], ["key=value"]),
+        (["--set", "split.seed=1\nx=2"], ["one key at a time"]),
+        (["--set", "models=3"], ["models", "section of keys"]),
         (["--set", "models.probe.backbone=resnet5O"], ["resnet5O", "did you mean", "resnet50"]),
         (["--recipe", "quik"], ["no recipe named 'quik'", "quick"]),
         (["--resume", "--force"], ["exclude each other"]),
@@ -141,9 +144,70 @@ def test_stage_commands_name_the_stage_that_is_missing(
     assert run(["index", out]) == 2
     assert "no study folder" in capsys.readouterr().err
     assert run(["init", str(shapes), "--out", out, "--config", str(tiny_config)]) == 0
-    for command, mend in (("split", "bestiary index"), ("train", "bestiary index"), ("compare", "bestiary train")):
+    for command in ("split", "train", "compare", "report", "export"):
         assert run([command, out]) == 1
-        assert mend in capsys.readouterr().err
+        assert "bestiary index" in capsys.readouterr().err
+    assert run(["index", out, "-q"]) == 0
+    assert run(["train", out]) == 1
+    assert "bestiary split" in capsys.readouterr().err
+    assert run(["split", out, "-q"]) == 0
+    assert run(["compare", out]) == 1
+    assert "bestiary train" in capsys.readouterr().err
+
+
+def test_a_stage_refuses_what_an_earlier_one_has_outdated(
+    tiny_config: Path, tmp_path: Path, make_shapes: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = make_shapes(tmp_path / "photos", each=8), str(tmp_path / "out")
+    begin = ["study", str(data), "--out", out, "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
+    assert run(begin) == 0
+    (data / "disc" / "000.png").unlink()
+    (data / "bar").rename(data / "rod")
+    assert run(["index", out, "-q"]) == 0
+    for command in ("train", "compare", "report", "export"):
+        assert run([command, out, "-q"]) == 1
+        assert f"bestiary split {out}" in capsys.readouterr().err
+    assert run(["split", out, "-q"]) == 0
+    for command in ("compare", "report", "export"):
+        assert run([command, out, "-q"]) == 1
+        assert f"bestiary train {out}" in capsys.readouterr().err
+    for command in ("train", "compare", "report", "export"):
+        assert run([command, out, "-q"]) == 0
+
+
+def test_every_damaged_file_of_a_study_is_made_anew(
+    shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    call = ["study", str(shapes), "--out", str(out), "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
+    assert run(call) == 0
+    files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name not in (".lock", "study.toml")]
+    tables = {path: path.read_bytes() for path in files if path.suffix in (".parquet", ".csv", ".safetensors", ".onnx")}
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run(call) == 0, capsys.readouterr().err
+    for path, content in tables.items():
+        if path.name not in ("history.parquet", "comparison.csv"):  # these tell seconds
+            assert path.read_bytes() == content, path
+    assert (out / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    Study.open(out).read_run("cnn")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_is_an_error_and_not_a_wait(finished: Study, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    out = tmp_path / "p.csv"
+    assert run(["predict", str(finished.path), str(tmp_path / "pipe.png"), "--out", str(out), "-q"]) == 1
+    assert "no regular file" in out.read_text()
+
+
+def test_a_table_may_lie_beside_its_study(shapes: Path, tiny_config: Path, tmp_path: Path) -> None:
+    lines = [f"{path},{path.parent.name}" for path in sorted(shapes.rglob("*.png"))]
+    (tmp_path / "photos.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    out = tmp_path / "out"
+    assert run(["init", str(tmp_path / "photos.csv"), "--out", str(out), "--config", str(tiny_config)]) == 0
+    assert run(["index", str(out), "-q"]) == 0
+    assert (Study.open(out).index()["error"] == "").all()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names of POSIX")
@@ -181,10 +245,10 @@ def test_odd_file_names_go_the_whole_way(
 @pytest.mark.parametrize("file", ["bundle.json", "model.onnx", "model.safetensors"])
 @pytest.mark.parametrize("harm", ["removed", "altered"])
 def test_a_harmed_model_folder_is_refused_by_file(
-    finished: object, file: str, harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Study, file: str, harm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / "model"
-    shutil.copytree(finished.path / "model", model)  # type: ignore[attr-defined]
+    shutil.copytree(finished.path / "model", model)
     target = model / file
     if harm == "removed":
         target.unlink()
@@ -200,14 +264,16 @@ def test_a_harmed_model_folder_is_refused_by_file(
     assert ("missing" if harm == "removed" else "altered") in told
 
 
-def test_predict_names_what_is_missing(finished: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = str(finished.path / "model")  # type: ignore[attr-defined]
+def test_predict_names_what_is_missing(finished: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, folder = str(finished.path / "model"), tmp_path / "folder.csv"
+    folder.mkdir()
     for arguments, code, words in (
         (["predict", str(tmp_path / "none"), "x.png"], 1, "no model folder"),
         (["predict", str(tmp_path), "x.png"], 1, "bundle.json"),
         (["predict", model, str(tmp_path / "*.jpg")], 2, "no file matches"),
         (["predict", model, str(tmp_path)], 2, "no images given"),
         (["predict", model, "x.png", "--out", str(tmp_path / "x.xlsx")], 2, ".csv"),
+        (["predict", model, "x.png", "--out", str(folder)], 2, "is a folder"),
         (["predict", model, str(tmp_path / "x.png"), "-q"], 1, ""),
     ):
         assert run(arguments) == code, arguments

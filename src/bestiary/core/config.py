@@ -284,6 +284,8 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{key}: wants a section of keys (found {problem['input']!r})"
     if problem["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key}: {message} (found {problem['input']!r})"

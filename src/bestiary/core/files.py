@@ -4,6 +4,7 @@ In: bytes, text or plain objects. Out: files that are either whole or absent. Ow
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -61,12 +62,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise BestiaryError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or choose a folder you may write to."
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> BestiaryError:
+    """The error for a file that the system would not write, with the mend that fits."""
+    mend = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a place you may write to"
+    return BestiaryError(f"cannot write {path}: {error.strerror or error}. {mend}, and run the command again.")
 
 
 def _umask() -> int:
@@ -137,9 +142,7 @@ def exclusive(path: Path, *, busy: str) -> Iterator[None]:
     except Timeout as error:
         raise StudyError(busy) from error
     except OSError as error:
-        raise BestiaryError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder you may write to."
-        ) from error
+        raise cannot_write(path, error) from error
     try:
         yield
     finally:

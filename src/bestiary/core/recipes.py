@@ -119,9 +119,12 @@ def _set(values: dict[str, Any], parts: Sequence[str], value: Any, *, origin: st
 def _parse_value(text: str) -> Any:
     """A TOML value; a bare word that is none is a string, so that quotes can be left out."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    if len(parsed) > 1:
+        raise ConfigError(f"--set takes one key at a time: {text!r} holds more")
+    return parsed["value"]
 
 
 def read_study_config(path: Path) -> StudyConfig:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bestiary.core.errors import BestiaryError
-from bestiary.core.files import read_json, write_json
+from bestiary.core.files import cannot_write, read_json, write_json
 
 _RECORD = np.dtype([("key", "S32"), ("row", "<u8"), ("row_crc", "<u4"), ("record_crc", "<u4")])
 _CHECKED_BYTES = 1 << 24
@@ -79,8 +79,7 @@ class RowStore:
                 self._write(keys, rows)
         except OSError as error:
             raise BestiaryError(
-                f"cannot write the cache {self.folder}: {error.strerror or error}. Free some space, or set "
-                "BESTIARY_CACHE to a folder with room."
+                f"{cannot_write(self.folder, error)} The cache may lie elsewhere: set BESTIARY_CACHE."
             ) from error
 
     def _write(self, keys: Sequence[str], rows: npt.NDArray[Any]) -> None:

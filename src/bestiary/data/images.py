@@ -15,6 +15,7 @@ The rules, the same everywhere in bestiary:
 """
 
 import io
+import stat
 import struct
 import warnings
 import zlib
@@ -86,6 +87,9 @@ def read_bytes(source: Path | bytes) -> bytes:
     if isinstance(source, bytes):
         return source
     try:
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise ImageError("cannot be read: a folder, a pipe or a device, no regular file")
         return source.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -152,7 +152,7 @@ def _from_table(path: Path, data: DataConfig) -> list[Listed]:
             raise DataError(f"{path}, row {number + 1}: split {split!r} is none of train, val, test")
         listed.append(
             Listed(
-                path=file.replace("\\", "/") if os.sep == "\\" else file,
+                path=(file.replace("\\", "/") if os.sep == "\\" else file) or f"row {number + 1}",
                 label=label,
                 split=_SPLIT_FOLDERS.get(split, ""),
                 group=columns["group_column"][number],

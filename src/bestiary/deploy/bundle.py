@@ -71,9 +71,10 @@ def read_bundle(folder: Path) -> Bundle:
         content = read_json(folder / BUNDLE)
     except BestiaryError as error:
         raise BundleError(f"{folder / BUNDLE} is damaged: export the model again") from error
-    if content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
         raise BundleError(
-            f"{folder / BUNDLE} has format {content.get('format')!r}, this bestiary reads {FORMAT}: export again"
+            f"{folder / BUNDLE} has format {found!r}, this bestiary reads {FORMAT}: export the model again"
         )
     stated = content.pop("sha256", "")
     if stated != _own_hash(content):

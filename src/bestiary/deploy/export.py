@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bestiary.core.config import MAJORITY, ModelConfig, StudyConfig
 from bestiary.core.errors import BundleError, StudyError, UsageError
-from bestiary.core.files import now_utc
+from bestiary.core.files import cannot_write, now_utc
 from bestiary.data.geometry import Geometry
 from bestiary.deploy.bundle import CARD, FOLDER, ONNX, WEIGHTS, write_bundle_file
 from bestiary.deploy.card import write_card
@@ -55,13 +56,22 @@ def export_model(study_dir: Path, *, config: StudyConfig, comparison: dict[str, 
     run = read_run(study_dir, name)
     if run.status.status != "done":
         raise StudyError(f"{name} was not run and cannot be exported: {run.status.reason}")
-    with tempfile.TemporaryDirectory(dir=study_dir, prefix=".model.") as temporary:
-        folder = Path(temporary) / FOLDER
-        folder.mkdir()
-        _fill(
-            folder, study_dir, run, config.models[name], comparison=comparison, data=config.data.path, key=fingerprint
-        )
-        _put_in_place(folder, study_dir / FOLDER, aside=Path(temporary) / "old")
+    try:
+        with tempfile.TemporaryDirectory(dir=study_dir, prefix=".model.") as temporary:
+            folder = Path(temporary) / FOLDER
+            folder.mkdir()
+            _fill(
+                folder,
+                study_dir,
+                run,
+                config.models[name],
+                comparison=comparison,
+                data=config.data.path,
+                key=fingerprint,
+            )
+            _put_in_place(folder, study_dir / FOLDER, aside=Path(temporary) / "old")
+    except OSError as error:
+        raise cannot_write(study_dir / FOLDER, error) from error
     return study_dir / FOLDER
 
 
@@ -118,8 +128,10 @@ def load_classifier(path: Path, model: ModelConfig, preprocessing: Preprocessing
     classifier = Classifier(backbone, head)
     try:
         classifier.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise BundleError(f"{path} does not fit its config ({error}): train and export the model again") from error
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleError(
+            f"{path} is damaged or does not fit its config ({error}): train and export the model again"
+        ) from error
     return classifier.eval()
 
 

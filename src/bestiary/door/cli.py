@@ -17,6 +17,8 @@ from bestiary.core.progress import SILENT, Console, Progress
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
+_INTERRUPTED = "\ninterrupted; what is complete is kept: run the same command to go on"
+
 # The root of typer's errors of use. Typer carries its own copy of click and does not export this one.
 _CommandLineError: Any = typer.BadParameter.mro()[2]
 
@@ -287,7 +289,7 @@ def recipes_keys(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: bestiary fetch animals10")
 def fetch(name: Annotated[Literal["animals10"], typer.Argument(help="A named set.")], as_json: Json = False) -> None:
-    """Download a named data set through kagglehub (extra bestiary[kaggle])."""
+    """Download a named data set through kagglehub (needs the extra `kaggle`)."""
     from bestiary.data.datasets import fetch_animals10
 
     path = fetch_animals10()
@@ -318,8 +320,10 @@ def run(arguments: list[str]) -> int:
     """Carry out a command line and return its exit code; errors are told on stderr."""
     try:
         result = app(arguments, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
-        print("\ninterrupted; what is complete is kept: run the same command to go on", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return EXIT_INTERRUPTED
     except _CommandLineError as error:
         error.show()
@@ -329,9 +333,21 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # The reader of a pipe has gone: it has what it wanted. Python's own flush at exit must find an open file.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return EXIT_DONE
+    except OSError as error:
+        _discard_stdout()
+        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILED
+    # typer answers Ctrl-C itself, with this code and no word.
+    if result == EXIT_INTERRUPTED:
+        print(_INTERRUPTED, file=sys.stderr)
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _discard_stdout() -> None:
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

@@ -30,6 +30,10 @@ def predict_to(
     """
     if out is not None and out.suffix.casefold() not in ENDINGS:
         raise UsageError(f"--out {out}: choose an ending of {', '.join(ENDINGS)}")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name a file in it")
+    if out is None and sys.stdout is None:
+        raise UsageError("standard output is closed: give --out a file")
     bundle = read_bundle(model)
     files = expand_inputs(_with_stdin(inputs))
     top_k = min(top_k, len(bundle.class_names))

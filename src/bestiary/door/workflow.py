@@ -20,7 +20,7 @@ from bestiary.core.recipes import DEFAULT_RECIPE, load_config, read_study_config
 from bestiary.core.tables import table_fingerprint
 from bestiary.data import index as indexing
 from bestiary.data import splits as splitting
-from bestiary.data.datasets import data_root, is_named_set
+from bestiary.data.datasets import data_root, is_named_set, is_table
 from bestiary.study import compare as comparing
 from bestiary.study import runs
 from bestiary.study.environment import package_versions
@@ -94,7 +94,7 @@ class Study:
                 progress.say(f"  resumed as it is: {difference}")
             return study
         root = data_root(config.data.path)
-        if place.resolve().is_relative_to(root.resolve()):
+        if not is_table(config.data.path) and place.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")
         if file.exists():
             _refuse_other(read_study_config(file), config, place, when_there=when_there)
@@ -220,7 +220,8 @@ class Study:
     def _train(self, models: Sequence[str]) -> pd.DataFrame:
         if unknown := [name for name in models if name not in self.config.models]:
             raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self.config.models)}")
-        index, splits = self._need_index(), self._need_splits()
+        index = self._need_index()
+        splits = self._need_splits(index)
         names = list(models) or list(self.config.models)
         keys = runs.run_fingerprints(self.config, index=index, splits=splits)
         due = [name for name in names if not runs.is_complete(self.path, name, key=keys[name])]
@@ -246,13 +247,14 @@ class Study:
         return pd.DataFrame([status.__dict__ for status in statuses if status], columns=columns)
 
     def _compare(self) -> dict[str, Any]:
+        index = self._need_index()
+        splits = self._need_splits(index)
+        self._need_current_runs(index, splits)
         key = comparing.comparison_fingerprint(self.path, self.config)
-        if (self.path / comparing.JSON_NAME).exists():
-            comparison = comparing.read_comparison(self.path)
-            if comparison.get("fingerprint") == key:
-                return comparison
+        if comparing.is_current(self.path, fingerprint=key):
+            return comparing.read_comparison(self.path)
         records = comparing.read_runs(self.path, self.config)
-        comparison = comparing.compare_runs(records, self._need_splits())
+        comparison = comparing.compare_runs(records, splits)
         comparing.write_comparison(self.path, comparison, fingerprint=key)
         return comparing.read_comparison(self.path)
 
@@ -279,7 +281,7 @@ class Study:
             return self.path / bundle.FOLDER
         from bestiary.deploy.export import export_model
 
-        self._progress.say("  export")
+        self._progress.say(f"  export {model or config.export.model} to {bundle.FOLDER}/")
         return export_model(self.path, config=config, comparison=comparison, fingerprint=key)
 
     def _output_key(self, comparison: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -291,10 +293,21 @@ class Study:
             raise StudyError(f"{self.path} has no index yet: run `bestiary index {self.path}`")
         return indexing.read_index(self.path)
 
-    def _need_splits(self) -> pd.DataFrame:
-        if not (self.path / splitting.FILE_NAME).exists():
+    def _need_splits(self, index: pd.DataFrame) -> pd.DataFrame:
+        file = self.path / splitting.FILE_NAME
+        if not file.exists():
             raise StudyError(f"{self.path} has no splits yet: run `bestiary split {self.path}`")
+        if table_fingerprint(file) != splitting.splits_fingerprint(index, self.config.split):
+            raise StudyError(f"the index or the split settings have changed: run `bestiary split {self.path}`")
         return splitting.read_splits(self.path)
+
+    def _need_current_runs(self, index: pd.DataFrame, splits: pd.DataFrame) -> None:
+        for name, key in runs.run_fingerprints(self.config, index=index, splits=splits).items():
+            status = runs.read_status(self.path, name)
+            if status is None:
+                raise StudyError(f"model {name!r} has not been trained: run `bestiary train {self.path}`")
+            if status.fingerprint != key:
+                raise StudyError(f"model {name!r} is of other data or settings: run `bestiary train {self.path}`")
 
 
 def _settled(data: str) -> str:

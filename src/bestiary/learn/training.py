@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from bestiary.core.config import ModelConfig, ScheduleConfig
 from bestiary.core.errors import TrainingError
-from bestiary.core.files import fingerprint, write_atomically
+from bestiary.core.files import fingerprint, write_bytes
 from bestiary.core.progress import SILENT, Progress
 from bestiary.learn.devices import autocast
 from bestiary.learn.sources import Source
@@ -342,7 +342,7 @@ class _State:
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         history = json.dumps([asdict(epoch) for epoch in self.history])
         metadata = {"key": self._key, "history": history, "hash": fingerprint([state_hash(plain), history])}
-        write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
+        write_bytes(path, save(plain, metadata=metadata))
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

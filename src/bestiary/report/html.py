@@ -55,12 +55,14 @@ def write_report(study_dir: Path, *, fingerprint: str = "") -> Path:
 
 
 def report_fingerprint(path: Path) -> str | None:
-    """The fingerprint in the head of a report, or None where there is no report or no fingerprint in it."""
+    """The fingerprint in the head of a report, or None where there is none, or where the file is cut short."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+        content = path.read_bytes()
     except OSError:
         return None
+    if not content.rstrip().endswith(b"</html>"):
+        return None
+    head = content[:_HEAD_BYTES].decode("utf-8", errors="replace")
     found = _FINGERPRINT.search(head)
     return unescape(found[1]) if found else None
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bestiary.core.config import MAJORITY, StudyConfig
-from bestiary.core.errors import StudyError
+from bestiary.core.errors import BestiaryError, StudyError
 from bestiary.core.files import fingerprint, read_json, write_json, write_text
 from bestiary.study.runs import RunRecord, read_run, read_status
 from bestiary.study.statistics import compare_paired, holm
@@ -129,8 +129,22 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
 
 def write_comparison(study_dir: Path, comparison: dict[str, Any], *, fingerprint: str) -> None:
     """Write `comparison.json` and `comparison.csv`."""
-    write_text(study_dir / CSV_NAME, comparison_table(comparison).to_csv(index=False, lineterminator="\n"))
+    write_text(study_dir / CSV_NAME, _spreadsheet(comparison))
     write_json(study_dir / JSON_NAME, {"fingerprint": fingerprint, **comparison})
+
+
+def is_current(study_dir: Path, *, fingerprint: str) -> bool:
+    """Whether a whole comparison of these runs lies there, with its spreadsheet."""
+    try:
+        comparison = read_comparison(study_dir)
+        table = (study_dir / CSV_NAME).read_text(encoding="utf-8")
+    except (BestiaryError, OSError, UnicodeDecodeError):
+        return False
+    return comparison.get("fingerprint") == fingerprint and table == _spreadsheet(comparison)
+
+
+def _spreadsheet(comparison: dict[str, Any]) -> str:
+    return str(comparison_table(comparison).to_csv(index=False, lineterminator="\n"))
 
 
 def read_comparison(study_dir: Path) -> dict[str, Any]:
@@ -142,7 +156,10 @@ def read_comparison(study_dir: Path) -> dict[str, Any]:
     path = study_dir / JSON_NAME
     if not path.exists():
         raise StudyError(f"{study_dir} has no {JSON_NAME}: run `bestiary compare {study_dir}`")
-    return dict(read_json(path))
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise BestiaryError(f"{path} is damaged. Delete it and run the command again.")
+    return content
 
 
 def comparison_table(comparison: dict[str, Any]) -> pd.DataFrame:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from bestiary.core.clock import Clock
 from bestiary.core.config import StudyConfig
 from bestiary.core.errors import TrainingError, WeightsError
-from bestiary.core.files import now_utc, write_atomically
+from bestiary.core.files import now_utc, write_bytes
 from bestiary.core.progress import SILENT, Progress
 from bestiary.data.datasets import data_root
 from bestiary.data.index import class_names
@@ -167,4 +167,4 @@ def _metrics(
 def save_classifier(path: Path, classifier: Classifier) -> None:
     """Write the weights as safetensors, atomically."""
     state = {key: value.detach().to("cpu").contiguous().clone() for key, value in classifier.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(state, temporary))
+    write_bytes(path, save(state))

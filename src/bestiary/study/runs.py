@@ -4,7 +4,8 @@ In: what an experiment found. Out: `runs/<name>/`, which this module owns: `run.
 `history.parquet`, `metrics.json`, `predictions.parquet`, `model.safetensors`. No torch here, so that old studies stay
 readable without it.
 
-`run.toml` is written last: a run without it, or with another fingerprint, is not complete and is done again.
+`run.toml` is written last and holds the hashes of the others: a run without it, of another fingerprint, or with a file
+that is missing or altered is not complete, and is done again.
 """
 
 import tomllib
@@ -20,7 +21,7 @@ import tomli_w
 
 from bestiary.core.config import MAJORITY, ModelConfig, StudyConfig
 from bestiary.core.errors import StudyError
-from bestiary.core.files import fingerprint, read_json, write_json, write_text
+from bestiary.core.files import fingerprint, read_json, sha256_file, write_json, write_text
 from bestiary.core.tables import read_table, write_table
 from bestiary.data.index import index_fingerprint
 
@@ -28,6 +29,8 @@ RUNS = "runs"
 RUN, ENVIRONMENT, HISTORY, METRICS = "run.toml", "environment.json", "history.parquet", "metrics.json"
 PREDICTIONS, MODEL, CHECKPOINT = "predictions.parquet", "model.safetensors", "checkpoint.safetensors"
 PROBABILITY_PREFIX = "p:"
+
+_RESULTS = (ENVIRONMENT, HISTORY, METRICS, PREDICTIONS, MODEL)
 
 HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -72,9 +75,15 @@ def run_fingerprints(config: StudyConfig, *, index: pd.DataFrame, splits: pd.Dat
 
 
 def write_status(study_dir: Path, status: RunStatus, config: ModelConfig) -> None:
-    """Write `run.toml`: from now on the run counts as complete."""
-    record = {"run": status.__dict__, "config": config.model_dump(mode="json")}
-    write_text(run_dir(study_dir, status.model) / RUN, tomli_w.dumps(record))
+    """Write `run.toml`, with the hash of every other file: from now on the run counts as complete."""
+    folder = run_dir(study_dir, status.model)
+    files = {name: sha256_file(folder / name) for name in _RESULTS if (folder / name).exists()}
+    record = {
+        "run": status.__dict__,
+        "files": files if status.status == "done" else {},
+        "config": config.model_dump(mode="json"),
+    }
+    write_text(folder / RUN, tomli_w.dumps(record))
 
 
 def write_results(
@@ -94,32 +103,33 @@ def write_results(
     write_json(folder / METRICS, metrics)
 
 
+def _read_record(study_dir: Path, name: str) -> dict[str, Any]:
+    """All of `run.toml`."""
+    return tomllib.loads((run_dir(study_dir, name) / RUN).read_text(encoding="utf-8"))
+
+
 def read_status(study_dir: Path, name: str) -> RunStatus | None:
     """What `run.toml` says; None where there is none, or where it is damaged."""
     try:
-        record = tomllib.loads((run_dir(study_dir, name) / RUN).read_text(encoding="utf-8"))
+        record = _read_record(study_dir, name)
         # A record without its config is cut off: `KeyError`.
         return RunStatus(**record["run"]) if record["config"]["backbone"] else None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError):
         return None
 
 
-def read_config(study_dir: Path, name: str) -> dict[str, Any]:
-    """The model's config as `run.toml` keeps it."""
-    record = tomllib.loads((run_dir(study_dir, name) / RUN).read_text(encoding="utf-8"))
-    return dict(record["config"])
-
-
 def is_complete(study_dir: Path, name: str, *, key: str) -> bool:
-    """Whether a run is done, whole, and of these inputs. A model that could not be run is never complete."""
+    """Whether a run is done, of these inputs, and every file of it as it was written.
+
+    A model that could not be run is never complete.
+    """
     status = read_status(study_dir, name)
     if status is None or status.status != "done" or status.fingerprint != key:
         return False
-    folder = run_dir(study_dir, name)
-    files = [ENVIRONMENT, HISTORY, METRICS, PREDICTIONS]
-    if read_config(study_dir, name)["backbone"] != MAJORITY:
-        files.append(MODEL)
-    return all((folder / file).exists() for file in files)
+    record, folder = _read_record(study_dir, name), run_dir(study_dir, name)
+    hashes: dict[str, str] = record.get("files", {})
+    needed = [file for file in _RESULTS if file != MODEL or record["config"]["backbone"] != MAJORITY]
+    return all((folder / file).is_file() and sha256_file(folder / file) == hashes.get(file) for file in needed)
 
 
 def read_run(study_dir: Path, name: str) -> RunRecord:
@@ -133,7 +143,7 @@ def read_run(study_dir: Path, name: str) -> RunRecord:
     if status is None:
         raise StudyError(f"model {name!r} has not been trained in {study_dir}: run `bestiary train {study_dir}`")
     folder = run_dir(study_dir, name)
-    config = read_config(study_dir, name)
+    config = dict(_read_record(study_dir, name)["config"])
     if status.status == "not run":
         empty = pd.DataFrame(columns=["image_id", "split", "y_true", "y_pred"])
         return RunRecord(status, config, {}, pd.DataFrame(columns=list(HISTORY_COLUMNS)), {}, empty)
