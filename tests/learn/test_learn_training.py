@@ -22,7 +22,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from small_models import CPU, model, photos, table
 from torch import nn
 
-from bestiary.core.config import ScheduleConfig
+from bestiary.core.config import ModelConfig, ScheduleConfig
 from bestiary.core.errors import TrainingError
 from bestiary.learn import training
 from bestiary.learn.backbones import build_backbone
@@ -524,3 +524,36 @@ def test_progress_counts_every_image_and_tells_of_validation(tmp_path):
     assert recorder.total == recorder.done == 5 * 21
     assert all(f"epoch {n}" in note and "val loss" in note for n, note in zip(itertools.count(1), recorder.notes))
     assert len(recorder.notes) == 5
+
+
+class _Pictures:
+    """A source of random pictures, channels last in memory as the gradient learner has them."""
+
+    def __init__(self, count: int, *, seed: int) -> None:
+        random = torch.Generator().manual_seed(seed)
+        self._images = torch.randn(count, 3, 8, 8, generator=random)
+        self.labels = torch.randint(0, 3, (count,), generator=random)
+
+    def batch(self, positions, *, device, generator):
+        return self._images[torch.from_numpy(positions)].contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_resume_equals_uninterrupted_where_weights_lie_channels_last(optimizer, tmp_path):
+    def run(epochs, checkpoint):
+        torch.manual_seed(3)
+        layers = [nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.Flatten(), nn.Linear(64, 3)]
+        network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        config = ModelConfig(backbone="simple_cnn", trainable="all", epochs=epochs, optimizer={"name": optimizer})
+        loop = Loop(network, network, network.train)
+        fit(
+            loop, _Pictures(24, seed=0), _Pictures(9, seed=1), config=config, device=torch.device("cpu"),
+            precision="fp32", checkpoint=checkpoint,
+        )  # fmt: skip
+        return network.state_dict()
+
+    whole = run(4, None)
+    run(2, tmp_path / "checkpoint.safetensors")
+    resumed = run(4, tmp_path / "checkpoint.safetensors")
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key

@@ -99,7 +99,7 @@ def _openvino(network: nn.Module, *, size_px: int, precision: Literal["fp32", "b
 
 
 def _convert(network: nn.Module, example: torch.Tensor) -> Any:
-    """Through OpenVINO's front end itself: `openvino.convert_model` would report each conversion to its vendor."""
+    """Through OpenVINO's front end itself: it reports nothing, and does no more than is needed (see `core.process`)."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

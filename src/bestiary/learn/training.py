@@ -332,6 +332,11 @@ class _State:
             number, field = name.split("/")
             state["state"].setdefault(int(number), {})[field] = value
         self._optimizer.load_state_dict(state)
+        # Fused optimizers walk weights and moments side by side in memory: both must lie there alike.
+        for parameter, moments in self._optimizer.state.items():
+            for field, value in moments.items():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    moments[field] = torch.empty_like(parameter, dtype=value.dtype).detach().copy_(value)
 
     def _save(self, path: Path) -> None:
         tensors = {f"now/{key}": value for key, value in self._network.state_dict().items()}

@@ -6,6 +6,7 @@ notebook or turned to SVG for the report. Owns no file; touches neither pyplot n
 `width_in` is the width on paper; below five inches panels stand one above the other.
 """
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -37,7 +38,17 @@ _MOST_SAMPLED_CLASSES = 20
 _MOST_ANNOTATED = 20
 _MOST_TICKS = 40
 _LOG_RATIO = 30.0
+_SCREEN_DPI = 110
 _NEAR = 0.2
+
+
+class NotebookFigure(Figure):
+    """A matplotlib figure that shows itself in a notebook, whether or not pyplot is loaded."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=_SCREEN_DPI)
+        return stream.getvalue()
 
 
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -79,7 +90,7 @@ def resolutions(index: pd.DataFrame, *, width_in: float = _WIDTH_IN) -> Figure:
 
 
 def _bars(rows: Sequence[tuple[str, int, str]], *, x_label: str, width_in: float) -> Figure:
-    figure = Figure(figsize=(width_in, 0.55 + _ROW_IN * max(len(rows), 1)), layout="constrained")
+    figure = NotebookFigure(figsize=(width_in, 0.55 + _ROW_IN * max(len(rows), 1)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
     axes.barh(places, [count for _, count, _ in rows], height=0.7, color=[colour for *_, colour in rows])
@@ -116,7 +127,7 @@ def sample_grid(index: pd.DataFrame, root: Path, *, seed: int = 0, width_in: flo
     blocks = 2 if len(shown) > 4 and width_in >= _NARROW_IN else 1
     rows = max(math.ceil(len(shown) / blocks), 1)
     side_in = width_in / (3.4 * blocks)
-    figure = Figure(figsize=(width_in, rows * (side_in + 0.25) + 0.2), layout="constrained")
+    figure = NotebookFigure(figsize=(width_in, rows * (side_in + 0.25) + 0.2), layout="constrained")
     grid = figure.subplots(rows, 3 * blocks, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -155,7 +166,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, width_in: float = 
     narrow = width_in < _NARROW_IN
     legend_rows = math.ceil((len(curves) + 2) / (2 if narrow else 4))
     height_in = (4.9 if narrow else 2.9) + 0.19 * legend_rows
-    figure = Figure(figsize=(width_in, height_in if curves else 1.0), layout="constrained")
+    figure = NotebookFigure(figsize=(width_in, height_in if curves else 1.0), layout="constrained")
     if not curves:
         figure.text(0.5, 0.5, "No model was trained in epochs.", ha="center", va="center", color=MUTED)
         return figure
@@ -232,7 +243,7 @@ def confusion(split: Mapping[str, Any], class_names: Sequence[str], *, width_in:
     counts = np.asarray(split["confusion"], dtype=float).reshape(n, n)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    figure = Figure(figsize=(width_in, width_in * 0.92), layout="constrained")
+    figure = NotebookFigure(figsize=(width_in, width_in * 0.92), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", [SURFACE, BAR]), vmin=0.0, vmax=1.0)
     step = math.ceil(n / _MOST_TICKS)
@@ -265,7 +276,7 @@ def model_intervals(comparison: Mapping[str, Any], *, width_in: float = _WIDTH_I
         for m in comparison.get("models") or []
         if ((m.get("test") or {}).get("accuracy") or {}).get("value") is not None
     ]
-    figure = Figure(figsize=(width_in, 0.65 + 0.3 * max(len(models), 1)), layout="constrained")
+    figure = NotebookFigure(figsize=(width_in, 0.65 + 0.3 * max(len(models), 1)), layout="constrained")
     if not models:
         figure.text(0.5, 0.5, "No model has a test accuracy.", ha="center", va="center", color=MUTED)
         return figure
