@@ -145,6 +145,7 @@ def init(
     overrides: Overrides = None,
     resume: Resume = False,
     force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Begin a study: write study.toml and nothing else, to look at or to run stage by stage."""
     from bestiary.door.workflow import STUDY_FILE, Study
@@ -157,7 +158,8 @@ def init(
         overrides=overrides or (),
         when_there=_when_there(resume, force),
     )
-    print(_relative(begun.path / STUDY_FILE))
+    file = begun.path / STUDY_FILE
+    _show({"study": begun.path, "config": file}, as_json, lambda _: print(_relative(file)))
 
 
 @app.command(epilog="Example: bestiary index my-study")
