@@ -118,7 +118,7 @@ def test_missing_files_of_a_table_are_rows_with_the_reason(root: Path) -> None:
     errors = list(build_index(DataConfig(path=str(root / "t.parquet")))["error"])
     assert errors[0] == errors[2] == ""
     assert errors[1] == "cannot be read: No such file or directory"
-    assert errors[3] == "cannot be read: Is a directory"
+    assert errors[3] == "cannot be read: a folder, a pipe or a device, no regular file"
     assert errors[4:6] == ["has no path", "has no label"]
     assert errors[6].startswith("cannot be read")
 
