@@ -29,6 +29,8 @@ TYPOS = {
     "models.a.schedule": ("factr", "factor"),
     "models.a.early_stopping": ("patience_epoch", "patience_epochs"),
     "models.a.augment": ("flips", "flip"),
+    "models.a.activations": ("caches", "cache"),
+    "models.a.sweep": ("configuration", "configurations"),
 }
 
 
@@ -180,7 +182,15 @@ def test_every_problem_is_told_at_once() -> None:
         ({"optimizer": {"name": "lbfgs"}, "head": {"hidden": 8}}, ["lbfgs", "head.hidden = 0"]),
         ({"optimizer": {"name": "lbfgs"}, "trainable": "all"}, ["lbfgs", 'trainable = "head"']),
         ({"trainable": "all", "augment": {"flip": True, "views": 2}}, ["augment.views", "frozen backbone"]),
-        ({"trainable": "last:1 stage", "augment": {"views": 3, "flip": True}}, ["augment.views"]),
+        (
+            {
+                "trainable": "last:1 stage",
+                "augment": {"views": 3, "flip": True},
+                "activations": {"cache": "off"},
+            },
+            ["augment.views", "cached activations"],
+        ),
+        ({"trainable": "last:1 stage", "augment": {"views": 1, "flip": True}}, ["augment.views = 1", "flip"]),
         ({"augment": {"views": 4}}, ["augment.views > 1", "augment.flip"]),
         ({"augment": {"views": 1, "flip": True}}, ["augment.views = 1", "flip"]),
         ({"augment": {"views": 1, "rotation_degrees": 5}}, ["augment.views = 1", "rotation_degrees"]),
@@ -222,6 +232,13 @@ def test_impossible_study_is_refused(values: dict[str, Any], words: list[str]) -
         (LITE | {"augment": {"flip": True}}, "packaged", "lbfgs", 2),
         (LITE | {"augment": {"flip": True, "rotation_degrees": 20}}, "packaged", "lbfgs", 4),
         (LITE | {"augment": {"flip": True, "views": 7}}, "packaged", "lbfgs", 7),
+        (LITE | {"trainable": "last:1 stage", "augment": {"flip": True}}, "packaged", "adam", 2),
+        (
+            LITE | {"trainable": "last:1 stage", "augment": {"flip": True}, "activations": {"cache": "off"}},
+            "packaged",
+            "adam",
+            1,
+        ),
     ],
 )
 def test_autos_are_settled(model: dict[str, Any], weights: str, optimizer: str, views: int) -> None:
@@ -264,7 +281,9 @@ def model_configs(draw: st.DrawFn) -> dict[str, Any]:
     hidden = draw(st.sampled_from([0, 1, 256]))
     flip, degrees = draw(st.booleans()), draw(st.one_of(st.just(0), fractions(0, 180)))
     optimizers = ["auto", "adam", "adamw", "sgd"] + (["lbfgs"] if trainable == "head" and not hidden else [])
-    views: list[Any] = ["auto"] + ([2, 64] if trainable == "head" and (flip or degrees) else [])
+    cache = draw(st.sampled_from(["auto", "off"]))
+    fixed = trainable == "head" or (trainable != "all" and cache == "auto")
+    views: list[Any] = ["auto"] + ([2, 64] if fixed and (flip or degrees) else [])
     return {
         "backbone": backbone,
         "weights": draw(st.sampled_from(weights)),
@@ -288,6 +307,7 @@ def model_configs(draw: st.DrawFn) -> dict[str, Any]:
         "schedule": {"name": draw(st.sampled_from(["constant", "plateau", "one_cycle"]))},
         "early_stopping": {"patience_epochs": draw(st.integers(0, 50))},
         "augment": {"flip": flip, "rotation_degrees": degrees, "views": draw(st.sampled_from(views))},
+        "activations": {"cache": cache, "max_gb": draw(fractions(1e-6, 1e6))},
     }
 
 

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestiary.core import rows as rows_module
 from bestiary.core.errors import BestiaryError
 from bestiary.core.rows import RowStore
 
@@ -181,7 +180,7 @@ def test_interruption_while_appending_keeps_the_earlier_rows(
             raise KeyboardInterrupt
 
     store = open_store(folder)
-    monkeypatch.setattr(rows_module.os, "fsync", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.append([key(5)], row(5)[None])
     monkeypatch.undo()
@@ -195,7 +194,7 @@ def test_killed_process_keeps_the_earlier_rows(folder: Path, flush: int) -> None
         "import os, sys\nimport numpy as np\nfrom pathlib import Path\nfrom bestiary.core import rows\n"
         "calls = []\n"
         "def fsync(_):\n    calls.append(1)\n    len(calls) == int(sys.argv[2]) and os._exit(9)\n"
-        "rows.os.fsync = fsync\n"
+        "os.fsync = fsync\n"
         "store = rows.RowStore(Path(sys.argv[1]), shape=(2, 3), dtype=np.uint16, about={})\n"
         "store.append(['k'], np.zeros((1, 2, 3), np.uint16))\n"
     )

@@ -57,12 +57,12 @@ def test_onnxruntime_gives_the_probabilities_of_torch(bundle_folder: Path) -> No
 def test_without_openvino_torch_predicts_the_same(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = read_bundle(bundle_folder)
     pixels = random_pixels(bundle.geometry.size_px)
-    with_openvino = predicting.load_network(bundle)(pixels)
+    (with_openvino,) = predicting.load_network(bundle, batch_size=len(pixels))([pixels])
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else find(name, *rest)
     )
-    without = predicting.load_network(bundle)(pixels)
+    (without,) = predicting.load_network(bundle, batch_size=len(pixels))([pixels])
     np.testing.assert_allclose(with_openvino, without, atol=0.03 if bundle.precision == "bf16" else 1e-4)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_models import model, photos, table
 
-from bestiary.learn import features
+from bestiary.core.progress import Silent
+from bestiary.learn import features, forward, passes
 from bestiary.learn.augment import PLAIN_VIEW, View
 from bestiary.learn.backbones import Backbone, build_backbone
 from bestiary.learn.features import feature_table
@@ -34,7 +35,8 @@ def test_features_are_the_backbones(pixels):
     found = compute(table(pixels), backbone=backbone)
     with torch.inference_mode():
         expected = backbone(torch.from_numpy(pixels)).numpy()
-    np.testing.assert_allclose(found.plain, expected, atol=1e-4)
+    # Half precision keeps 11 bits.
+    np.testing.assert_allclose(found.plain, expected, rtol=2**-10, atol=1e-4)
     assert (found.passes, found.precision, found.engine) == (12, "fp32", "openvino")
 
 
@@ -112,8 +114,8 @@ def test_mean_and_std_are_part_of_the_key(pixels, change):
 
 def test_a_new_version_of_the_engine_computes_anew(pixels, monkeypatch):
     compute(table(pixels))
-    real = features.version
-    monkeypatch.setattr(features, "version", lambda name: "99" if name == "openvino" else real(name))
+    real = passes.version
+    monkeypatch.setattr(passes, "version", lambda name: "99" if name == "openvino" else real(name))
     assert compute(table(pixels)).passes == 12
 
 
@@ -127,7 +129,7 @@ def test_a_corrupt_entry_is_computed_again(pixels, fresh_cache: Path):
     first = compute(table(pixels))
     (rows,) = fresh_cache.rglob("rows.bin")
     data = bytearray(rows.read_bytes())
-    row_bytes = first.plain.shape[1] * 4
+    row_bytes = first.plain.shape[1] * 2
     data[5 * row_bytes + 8] ^= 0xFF
     rows.write_bytes(data)
     again = compute(table(pixels))
@@ -149,9 +151,60 @@ def test_a_cut_off_cache_file_costs_time_alone(pixels, fresh_cache: Path, name, 
 
 
 def test_more_images_than_a_block_holds_come_back_in_order(monkeypatch):
-    monkeypatch.setattr(features, "_BLOCK_IMAGES", 5)
-    monkeypatch.setattr(features, "BATCH_SIZE", 2)
+    monkeypatch.setattr(passes, "_BLOCK_IMAGES", 5)
+    monkeypatch.setattr(forward, "BATCH_SIZE", 2)
     pixels = photos(13, SIZE)
     found = compute(table(pixels))
     with torch.inference_mode():
-        np.testing.assert_allclose(found.plain, cnn()(torch.from_numpy(pixels)).numpy(), atol=1e-4)
+        expected = cnn()(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(found.plain, expected, rtol=2**-10, atol=1e-4)
+
+
+def test_features_beyond_half_precision_are_kept_as_they_are(pixels):
+    large = cnn()
+    with torch.no_grad():
+        for parameter in large.parameters():
+            parameter.mul_(1000)
+        expected = large(torch.from_numpy(pixels)).numpy()
+    assert expected.max() > 65504
+    first = compute(table(pixels), backbone=large)
+    np.testing.assert_allclose(first.plain, expected, rtol=1e-4, atol=1e-4 * expected.max())
+    again = compute(table(pixels), backbone=large)
+    assert again.passes == 0
+    assert np.array_equal(again.plain, first.plain)
+
+
+def test_pixels_are_asked_for_only_where_features_lack(pixels):
+    class Counted:
+        keys = table(pixels).keys
+        asked = ()
+
+        def batches(self, positions, size):
+            self.asked = tuple(positions)
+            return table(pixels).batches(positions, size)
+
+    compute(table(pixels).subset(np.array([0, 2, 5])))
+    counted = Counted()
+    compute(counted)
+    assert set(counted.asked) == set(range(len(pixels))) - {0, 2, 5}
+    counted = Counted()
+    whole = compute(counted)
+    assert counted.asked == ()
+    assert np.array_equal(whole.plain, compute(table(pixels)).plain)
+
+
+def test_without_openvino_torch_computes_the_same_and_says_that_it_is_slower(pixels, monkeypatch):
+    class Heard(Silent):
+        said = ()
+
+        def say(self, text):
+            self.said = (*self.said, text)
+
+    fast, slow = Heard(), Heard()
+    expected = compute(table(pixels), progress=fast).plain
+    assert fast.said == ()
+    monkeypatch.setattr(features, "pick_engine", lambda device: "torch")
+    found = compute(table(pixels), progress=slow)
+    assert found.engine == "torch"
+    assert any("slower" in text for text in slow.said)
+    np.testing.assert_allclose(found.plain, expected, rtol=2**-9, atol=1e-4)

@@ -13,7 +13,8 @@ from small_models import CPU, model
 from bestiary.core.clock import Clock
 from bestiary.core.config import DataConfig
 from bestiary.data.index import build_index
-from bestiary.learn import learners
+from bestiary.data.pixels import pixel_table
+from bestiary.learn import frozen, gradients, training
 from bestiary.learn.features import feature_table
 from bestiary.learn.learners import FrozenLearner, GradientLearner, Labelled, MajorityLearner, build_learner
 
@@ -69,7 +70,8 @@ def test_the_classifier_behind_the_probabilities_gives_them(kind, images, root, 
     learner = prepared(kind, images, root)
     train, val, test = parts(images)
     learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
-    pixels = torch.from_numpy(learner._pixels.take(test.positions))
+    geometry = learner.classifier.backbone.preprocessing.geometry
+    pixels = torch.from_numpy(pixel_table(images, root, geometry=geometry).take(test.positions))
     with torch.inference_mode():
         expected = torch.softmax(learner.classifier.eval()(pixels), 1).numpy()
     np.testing.assert_allclose(learner.probabilities(test.positions), expected, atol=1e-3)
@@ -85,19 +87,20 @@ def test_the_majority_dummy_gives_the_class_frequencies_of_train(images, root, t
 
 def test_the_probe_is_fitted_on_all_views_and_chosen_on_plain_ones(images, root, tmp_path, monkeypatch):
     given = {}
-    real = learners.fit_linear_probe
+    real = frozen.fit_linear_probe
 
     def spy(train, val, **options):
         given.update(train=train, val=val)
         return real(train, val, **options)
 
-    monkeypatch.setattr(learners, "fit_linear_probe", spy)
+    monkeypatch.setattr(frozen, "fit_linear_probe", spy)
     config = model(pixels=SIZE, augment={"flip": True, "views": 2})
     learner = build_learner(config, 3, device=CPU, label="p")
     learner.prepare(images, root, clock=Clock())
     train, val, _ = parts(images)
     learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
-    table = feature_table(learner.classifier.backbone, learner._pixels, precision="fp32")
+    pixels = pixel_table(images, root, geometry=learner.classifier.backbone.preprocessing.geometry)
+    table = feature_table(learner.classifier.backbone, pixels, precision="fp32")
     assert np.array_equal(given["train"][0][: len(train.labels)], table.plain[train.positions])
     assert len(given["train"][0]) == len(given["train"][1]) == 2 * len(train.labels)
     assert np.array_equal(given["train"][1], np.tile(train.labels, 2))
@@ -130,8 +133,9 @@ def test_a_probe_is_scikit_learns_on_the_cached_features(images, root, tmp_path)
 
 def test_class_weights_reach_the_loss(images, root, tmp_path, monkeypatch):
     given = {}
-    real = learners.fit
-    monkeypatch.setattr(learners, "fit", lambda *a, **options: given.update(options) or real(*a, **options))
+    real = training.fit
+    for room in (frozen, gradients):
+        monkeypatch.setattr(room, "fit", lambda *a, **options: given.update(options) or real(*a, **options))
     labels = np.array([0] * 6 + [1] * 3 + [2], dtype=np.int64)
     for kind in ("head", "trained"):
         learner = build_learner(model(**CONFIGS[kind], class_weights="balanced"), 3, device=CPU, label="x")

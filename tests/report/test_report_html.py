@@ -15,7 +15,8 @@ import pytest
 
 from bestiary.core.errors import BestiaryError, StudyError
 from bestiary.core.tables import read_table, write_table
-from bestiary.report.html import report_fingerprint, write_report
+from bestiary.report.html import write_report
+from bestiary.report.stamp import report_fingerprint
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

@@ -17,7 +17,7 @@ from bestiary.core.errors import BestiaryError
 from bestiary.core.tables import read_table
 from bestiary.data.index import build_index, class_names
 from bestiary.data.splits import split_images
-from bestiary.learn import learners
+from bestiary.learn import gradients, learners
 from bestiary.study import runs
 from bestiary.study.compare import compare_runs, read_runs
 from bestiary.study.experiment import run_model
@@ -114,20 +114,20 @@ def test_poisoned_test_labels_change_nothing_but_the_test_figures(lab, coloured,
 
 
 def test_weights_are_on_disk_before_a_test_image_is_scored(lab, monkeypatch):
-    real, seen = learners.GradientLearner.probabilities, []
+    real, seen = gradients.GradientLearner.probabilities, []
 
     def spy(self, positions):
         seen.append((len(positions), (runs.run_dir(lab.folder, "cnn") / runs.MODEL).exists()))
         return real(self, positions)
 
-    monkeypatch.setattr(learners.GradientLearner, "probabilities", spy)
+    monkeypatch.setattr(gradients.GradientLearner, "probabilities", spy)
     lab.run("cnn")
     sizes = lab.splits["split"].value_counts()
     assert seen == [(sizes["val"], True), (sizes["test"], True)], "val once, then test once"
 
 
 def test_a_learner_is_not_handed_test_labels():
-    for kind in (learners.MajorityLearner, learners.FrozenLearner, learners.GradientLearner):
+    for kind in (learners.MajorityLearner, learners.FrozenLearner, gradients.GradientLearner):
         names = list(inspect.signature(kind.fit).parameters)
         assert names[:3] == ["self", "train", "val"]
         assert not [name for name in names if "test" in name]
@@ -222,18 +222,18 @@ def test_a_model_whose_weights_cannot_be_had_is_not_run_and_the_others_are(colou
 
 def test_a_killed_run_is_not_complete_and_goes_on_from_its_checkpoint(lab, coloured, tmp_path, monkeypatch):
     whole = Lab(coloured, tmp_path / "whole").run("cnn")
-    real = learners.GradientLearner.probabilities
+    real = gradients.GradientLearner.probabilities
 
     def kill(self, positions):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learners.GradientLearner, "probabilities", kill)
+    monkeypatch.setattr(gradients.GradientLearner, "probabilities", kill)
     with pytest.raises(KeyboardInterrupt):
         lab.run("cnn")
     folder = runs.run_dir(lab.folder, "cnn")
     assert (folder / runs.CHECKPOINT).exists()
     assert not (folder / runs.RUN).exists()
-    monkeypatch.setattr(learners.GradientLearner, "probabilities", real)
+    monkeypatch.setattr(gradients.GradientLearner, "probabilities", real)
     record = lab.run("cnn")
     pd.testing.assert_frame_equal(record.predictions, whole.predictions)
     pd.testing.assert_frame_equal(history(record), history(whole))

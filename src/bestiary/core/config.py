@@ -115,8 +115,50 @@ class AugmentConfig(_Section):
     flip: bool = Field(False, description="left-right")
     rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="up to this, either way")
     views: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        "auto", description="frozen backbone only: fixed views an image, drawn from in every epoch"
+        "auto", description="frozen stages only: fixed views an image, drawn from in every epoch"
     )
+
+
+class ActivationsConfig(_Section):
+    """What the frozen stages give, where only the last ones are trained: computed once, kept on disk."""
+
+    cache: Literal["auto", "off"] = Field(
+        "auto", description="auto: keep them and train only what comes after; off: run the whole network in every step"
+    )
+    max_gb: Positive = Field(20.0, description="disk for one model's, in 10^9 bytes; beyond it they are not kept")
+
+
+class SweepConfig(_Section):
+    """Many heads over the features of a frozen backbone; validation loss chooses one."""
+
+    configurations: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="frozen backbone only: heads tried, the model's own and the lbfgs probe first; 0: off",
+    )
+    hidden: Annotated[list[Annotated[int, Field(ge=0, le=65536)]], Field(min_length=1)] = Field(
+        [0, 64, 128, 256, 512], description="hidden units to draw from"
+    )
+    dropout: Annotated[list[Fraction], Field(min_length=1)] = Field(
+        [0.0, 0.25, 0.5], description="dropouts to draw from, where there is a hidden layer"
+    )
+    optimizers: Annotated[list[Literal["adam", "adamw", "sgd"]], Field(min_length=1)] = Field(
+        ["adam", "adamw", "sgd"], description="optimizers to draw from"
+    )
+    learning_rate: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        [1e-4, 1e-2], description="lowest and highest, drawn evenly in the logarithm; ten times this for sgd"
+    )
+    weight_decay: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        [1e-6, 1e-2], description="lowest and highest, drawn evenly in the logarithm"
+    )
+
+    @field_validator("learning_rate", "weight_decay")
+    @classmethod
+    def _lowest_first(cls, value: list[float]) -> list[float]:
+        if value[0] > value[1]:
+            raise ValueError(f"the lowest comes first: [{value[1]:g}, {value[0]:g}]")
+        return value
 
 
 class ModelConfig(_Section):
@@ -136,6 +178,13 @@ class ModelConfig(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
+    activations: ActivationsConfig = ActivationsConfig()
+    sweep: SweepConfig = SweepConfig()
+
+    @property
+    def caches_activations(self) -> bool:
+        """Whether the frozen stages run once, and the last ones are trained on what they give."""
+        return self.trainable_stages > 0 and self.activations.cache == "auto"
 
     @property
     def frozen(self) -> bool:
@@ -175,7 +224,8 @@ class ModelConfig(_Section):
             optimizer = optimizer.model_copy(update={"name": "lbfgs" if linear_probe else "adam"})
         augment = self.augment
         if augment.views == "auto":
-            views = (4 if augment.rotation_degrees else 2 if augment.flip else 1) if self.frozen else 1
+            fixed = self.frozen or self.caches_activations
+            views = (4 if augment.rotation_degrees else 2 if augment.flip else 1) if fixed else 1
             augment = augment.model_copy(update={"views": views})
         # The model is frozen for everybody else; this is its own construction.
         object.__setattr__(self, "optimizer", optimizer)
@@ -196,12 +246,20 @@ class ModelConfig(_Section):
             raise ValueError(
                 'optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"'
             )
-        if self.augment.views != 1 and not self.frozen:
-            raise ValueError("augment.views is for a frozen backbone: a trainable one draws anew in every epoch")
+        fixed = self.frozen or self.caches_activations
+        if self.augment.views != 1 and not fixed:
+            raise ValueError(
+                "augment.views is for a frozen backbone or cached activations: else every epoch draws anew"
+            )
         if self.augment.views != 1 and not changes_images:
             raise ValueError("augment.views > 1 needs augment.flip or augment.rotation_degrees, or all are the same")
-        if self.frozen and self.augment.views == 1 and changes_images:
+        if fixed and self.augment.views == 1 and changes_images:
             raise ValueError("augment.views = 1 is the image as it is: raise it, or drop flip and rotation_degrees")
+        if self.sweep.configurations and (not self.frozen or self.backbone == MAJORITY):
+            raise ValueError(
+                f'sweep tries heads on the features of a frozen backbone: trainable = "head" and no {MAJORITY}, '
+                "or sweep.configurations = 0"
+            )
 
 
 def _default_weights(backbone: str) -> str:

@@ -10,6 +10,7 @@
     ├── WeightsError              weights are missing, altered or do not fit
     │   └── HubUnreachableError   the model hub did not answer
     ├── TrainingError             a model's loss became no number
+    │   └── CannotCutError        a network has no boundary at which activations could be kept
     ├── StudyError                a stage is missing, or the study is in use
     └── BundleError               an exported model is incomplete or altered
 
@@ -59,6 +60,10 @@ class HubUnreachableError(WeightsError):
 
 class TrainingError(BestiaryError):
     """Training diverged at once: the loss is no number after the first epoch."""
+
+
+class CannotCutError(TrainingError):
+    """A network cannot be cut where its training begins; the message is the reason alone."""
 
 
 class StudyError(BestiaryError):

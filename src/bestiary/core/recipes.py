@@ -177,6 +177,9 @@ def _allowed(schema: dict[str, Any]) -> str:
         return ", ".join(json.dumps(value) for value in schema["enum"])
     if "const" in schema:
         return json.dumps(schema["const"])
+    if schema["type"] == "array":
+        count = f"{schema['minItems']} of" if schema.get("minItems") == schema.get("maxItems") else "list of"
+        return f"{count} {_allowed(schema['items'])}"
     words = {
         "string": "text",
         "integer": "whole number",

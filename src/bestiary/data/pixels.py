@@ -5,10 +5,13 @@ geometry, keyed by the SHA-256 of the file, shared by all models and studies wit
 """
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +23,12 @@ from bestiary.core.progress import SILENT, Progress
 from bestiary.core.rows import RowStore
 from bestiary.data.geometry import Geometry, arrange
 from bestiary.data.images import load_rgb, read_bytes
-from bestiary.data.parallel import in_order
+from bestiary.data.parallel import appending, in_order
 
 # Rows are written, flushed and recorded in blocks: a crash costs one block.
 _BLOCK_BYTES = 32 << 20
+# Decoded ahead of who asks for them, so that cores which wait for one thread (a network being compiled) have work.
+_AHEAD_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,70 @@ class PixelTable:
         """A copy of the pixels at positions 0 to n - 1: `(len(positions), size_px, size_px, 3) uint8`."""
         return self.array[self.rows[positions]]
 
+    def batches(self, positions: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """As `Pixels.batches`."""
+        for start in range(0, len(positions), size):
+            yield self.take(positions[start : start + size])
+
     def subset(self, positions: npt.NDArray[np.int64]) -> "PixelTable":
         """The same store seen through fewer or reordered images."""
         keys = tuple(self.keys[position] for position in positions)
         return PixelTable(self.array, self.rows[positions], keys, self.geometry, 0, 0.0)
+
+
+class Pixels(Protocol):
+    """Pixels that are there, or will be when they are asked for."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The SHA-256 key of each image."""
+
+    def batches(self, positions: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """The pixels of some images, by their positions in `keys`: `(size or fewer, size_px, size_px, 3) uint8`."""
+
+
+class PixelsOnDemand:
+    """Images of an index that are decoded as they are asked for, and kept nowhere.
+
+    For passes that see each image once: their results are cached, so that its pixels need not be.
+
+    Args:
+        images: index rows with `path` and `sha256`, all readable.
+        root: the folder that paths are relative to.
+        geometry: how to arrange each image.
+
+    Attributes:
+        keys: the SHA-256 key of each image.
+        decoded: how many images were decoded so far; others were in the cache of pixels.
+    """
+
+    def __init__(self, images: pd.DataFrame, root: Path, *, geometry: Geometry) -> None:
+        self.keys = tuple(content_key(digest) for digest in images["sha256"])
+        self.decoded = 0
+        self._files = list(zip(images["path"], images["sha256"], strict=True))
+        self._root = root
+        self._geometry = geometry
+
+    def batches(self, positions: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """As `Pixels.batches`; decodes ahead, in parallel.
+
+        Raises:
+            DataError: a file changed or became unreadable since it was indexed; names it.
+        """
+        store = _store(self._geometry)
+        rows = store.find([self.keys[position] for position in positions])
+        array = store.array()
+
+        def pixels(item: tuple[int, int]) -> npt.NDArray[np.uint8]:
+            position, row = item
+            return array[row] if row >= 0 else _decode(self._root, *self._files[position], self._geometry)
+
+        ahead = max(size, _AHEAD_BYTES // (self._geometry.size_px**2 * 3))
+        with ThreadPoolExecutor() as pool:
+            decoded = in_order(pool, pixels, zip(positions.tolist(), rows.tolist(), strict=True), ahead=ahead)
+            while batch := list(islice(decoded, size)):
+                yield np.stack(batch)
+        self.decoded += int((rows < 0).sum())
 
 
 def content_key(sha256: str) -> str:
@@ -98,7 +163,11 @@ def _decode_into(store: RowStore, images: pd.DataFrame, root: Path, *, geometry:
     work = list(zip(images["path"], images["sha256"], strict=True))
     block_size = max(1, _BLOCK_BYTES // (geometry.size_px**2 * 3))
     label = f"pixels {geometry.size_px} px"
-    with progress.track(label, len(work), unit="images") as task, ThreadPoolExecutor() as pool:
+    with (
+        progress.track(label, len(work), unit="images") as task,
+        ThreadPoolExecutor() as pool,
+        appending(store) as append,
+    ):
         keys: list[str] = []
         block: list[npt.NDArray[np.uint8]] = []
         decoded = in_order(pool, lambda item: _decode(root, item[0], item[1], geometry), work)
@@ -107,10 +176,10 @@ def _decode_into(store: RowStore, images: pd.DataFrame, root: Path, *, geometry:
             block.append(pixels)
             task.advance()
             if len(block) == block_size:
-                store.append(keys, np.stack(block))
+                append(keys, np.stack(block))
                 keys, block = [], []
         if block:
-            store.append(keys, np.stack(block))
+            append(keys, np.stack(block))
 
 
 def _decode(root: Path, path: str, digest: str, geometry: Geometry) -> npt.NDArray[np.uint8]:

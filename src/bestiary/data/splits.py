@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from bestiary.core.config import SPLITS, SplitConfig
 from bestiary.core.errors import SplitError
@@ -72,6 +70,9 @@ def _fractions_to_draw(given: npt.NDArray[np.object_], config: SplitConfig) -> d
 
 def group_ids(images: pd.DataFrame) -> Counts:
     """Group numbers `(n,) int64`: connected components of "same content" and "same value of the group column"."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     count = len(images)
     content = pd.factorize(images["sha256"])[0]
     given = images["group_given"].to_numpy()

@@ -60,15 +60,7 @@ def export_model(study_dir: Path, *, config: StudyConfig, comparison: dict[str, 
         with tempfile.TemporaryDirectory(dir=study_dir, prefix=".model.") as temporary:
             folder = Path(temporary) / FOLDER
             folder.mkdir()
-            _fill(
-                folder,
-                study_dir,
-                run,
-                config.models[name],
-                comparison=comparison,
-                data=config.data.path,
-                key=fingerprint,
-            )
+            _fill(folder, study_dir, run, comparison=comparison, data=config.data.path, key=fingerprint)
             _put_in_place(folder, study_dir / FOLDER, aside=Path(temporary) / "old")
     except OSError as error:
         raise cannot_write(study_dir / FOLDER, error) from error
@@ -81,17 +73,10 @@ def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
     folder.rename(place)
 
 
-def _fill(
-    folder: Path,
-    study_dir: Path,
-    run: RunRecord,
-    model: ModelConfig,
-    *,
-    comparison: dict[str, Any],
-    data: str,
-    key: str,
-) -> None:
+def _fill(folder: Path, study_dir: Path, run: RunRecord, *, comparison: dict[str, Any], data: str, key: str) -> None:
     name = run.status.model
+    # The run's own config, not the study's: it has the head that a sweep chose.
+    model = ModelConfig.model_validate(run.config)
     shutil.copyfile(run_dir(study_dir, name) / MODEL, folder / WEIGHTS)
     preprocessing = preprocessing_from(run.environment["preprocessing"])
     class_names = run.metrics["class_names"]

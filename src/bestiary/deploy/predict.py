@@ -8,12 +8,13 @@ OpenVINO is installed: one image takes a second or two, most of it start-up.
 import glob
 import importlib.util
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,9 @@ from bestiary.data.geometry import arrange
 from bestiary.data.images import load_rgb
 from bestiary.data.parallel import in_order
 from bestiary.deploy.bundle import ONNX, WEIGHTS, Bundle, read_bundle
-
-BATCH_SIZE = 32
+from bestiary.learn.streams import BATCH_SIZE, Batches, Outputs, openvino_stream
 
 Pixels = npt.NDArray[np.uint8]
-Run = Callable[[Pixels], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _files_below(folder: str) -> Iterator[str]:
 def iterate_predictions(
     bundle: Bundle, files: Sequence[str], *, top_k: int = 3, progress: Progress = SILENT
 ) -> Iterator[Prediction]:
-    """Predictions in the order of the files, decoded in parallel, computed in batches of 32; memory stays bounded.
+    """Predictions in the order of the files, decoded in parallel, computed in batches of 16; memory stays bounded.
 
     Args:
         bundle: an exported model.
@@ -94,14 +93,27 @@ def iterate_predictions(
         top_k: how many classes to name; at most as many as there are.
         progress: told of each file.
     """
-    run = load_network(bundle)
+    stream = load_network(bundle, batch_size=max(1, min(BATCH_SIZE, len(files))))
     top_k = min(top_k, len(bundle.class_names))
+    # Files that wait for the outputs of their batch, with the reason where one could not be read.
+    waiting: deque[list[tuple[str, str]]] = deque()
     with ThreadPoolExecutor() as pool, progress.track("predict", len(files), unit="images") as task:
-        decoded = in_order(pool, lambda path: _decode(path, bundle), files)
-        paths = iter(files)
-        while batch := list(islice(decoded, BATCH_SIZE)):
-            yield from _predict_batch(batch, list(islice(paths, len(batch))), run, bundle.class_names, top_k=top_k)
-            task.advance(len(batch))
+
+        def batches() -> Iterator[Pixels]:
+            decoded = zip(files, in_order(pool, lambda path: _decode(path, bundle), files), strict=True)
+            while block := list(islice(decoded, BATCH_SIZE)):
+                waiting.append([(path, pixels if isinstance(pixels, str) else "") for path, pixels in block])
+                task.advance(len(block))
+                readable = [pixels for _, pixels in block if not isinstance(pixels, str)]
+                if readable:
+                    yield np.stack(readable)
+
+        for output in stream(batches()):
+            while all(error for _, error in waiting[0]):
+                yield from (Prediction(path, error=error) for path, error in waiting.popleft())
+            yield from _predictions(waiting.popleft(), output, bundle.class_names, top_k=top_k)
+        for block in waiting:
+            yield from (Prediction(path, error=error) for path, error in block)
 
 
 def predict(model: Path | str, inputs: Iterable[str], *, top_k: int = 3, progress: Progress = SILENT) -> Any:
@@ -138,14 +150,17 @@ def _decode(path: str, bundle: Bundle) -> Pixels | str:
         return str(error)
 
 
-def _predict_batch(
-    batch: Sequence[Pixels | str], paths: Sequence[str], run: Run, class_names: Sequence[str], *, top_k: int
+def _predictions(
+    block: Sequence[tuple[str, str]],
+    output: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+    *,
+    top_k: int,
 ) -> Iterator[Prediction]:
-    readable = [pixels for pixels in batch if not isinstance(pixels, str)]
-    probabilities: Iterator[npt.NDArray[np.float32]] = iter(run(np.stack(readable)) if readable else [])
-    for path, pixels in zip(paths, batch, strict=True):
-        if isinstance(pixels, str):
-            yield Prediction(path, error=pixels)
+    probabilities = iter(output)
+    for path, error in block:
+        if error:
+            yield Prediction(path, error=error)
             continue
         row = next(probabilities)
         order = np.argsort(-row, kind="stable")[:top_k]
@@ -153,30 +168,26 @@ def _predict_batch(
         yield Prediction(path, labels, tuple(float(row[number]) for number in order))
 
 
-def load_network(bundle: Bundle) -> Run:
-    """The network as a function from `(n, size, size, 3) uint8` to probabilities `(n, class_count) float32`.
+def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outputs]:
+    """The network as a function from batches `(n, size, size, 3) uint8` to probabilities `(n, class_count) float32`.
 
     OpenVINO runs the ONNX file at the precision that the model was scored with; without OpenVINO, torch runs the
     safetensors file.
+
+    Args:
+        bundle: an exported model.
+        batch_size: no batch is larger.
     """
     if importlib.util.find_spec("openvino") is None:
         return _torch_network(bundle)
     import openvino
 
-    hint = "bf16" if bundle.precision == "bf16" else "f32"
-    core = openvino.Core()
-    request = core.compile_model(
-        str(bundle.folder / ONNX), "CPU", {"INFERENCE_PRECISION_HINT": hint}
-    ).create_infer_request()
-
-    def run(pixels: Pixels) -> npt.NDArray[np.float32]:
-        # A request's output is overwritten by its next run, hence the copy.
-        return np.array(next(iter(request.infer([np.ascontiguousarray(pixels)]).values())), dtype=np.float32)
-
-    return run
+    model = openvino.Core().read_model(str(bundle.folder / ONNX))
+    precision: Literal["fp32", "bf16"] = "bf16" if bundle.precision == "bf16" else "fp32"
+    return openvino_stream(model, batch_size=batch_size, size_px=bundle.geometry.size_px, precision=precision)
 
 
-def _torch_network(bundle: Bundle) -> Run:
+def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
     import torch
 
     from bestiary.core.config import ModelConfig
@@ -188,8 +199,9 @@ def _torch_network(bundle: Bundle) -> Run:
     classifier = load_classifier(bundle.folder / WEIGHTS, model, preprocessing, class_count=len(bundle.class_names))
     network = Portable(classifier).eval()
 
-    def run(pixels: Pixels) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
-            return np.asarray(network(torch.from_numpy(pixels)).numpy())
+    def stream(batches: Batches) -> Outputs:
+        for pixels in batches:
+            with torch.inference_mode():
+                yield np.asarray(network(torch.from_numpy(pixels)).numpy())
 
-    return run
+    return stream

@@ -8,11 +8,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from bestiary.core.caches import bytes_by_kind, list_caches
 from bestiary.core.errors import WeightsError
-from bestiary.core.files import cache_home, folder_bytes
+from bestiary.core.files import cache_home
+from bestiary.door.caching import human_bytes
 from bestiary.study.environment import package_versions
 
-_CACHES = ("pixels", "features", "datasets")
 _EXTRAS = {"kaggle": "kagglehub"}
 
 
@@ -29,7 +30,7 @@ def examine() -> dict[str, Any]:
         "packages": package_versions(),
         "extras": {name: importlib.util.find_spec(module) is not None for name, module in _EXTRAS.items()},
         "device": {**describe_device(device), "engine": pick_engine(device)},
-        "cache": {"path": str(home), "bytes": {name: folder_bytes(home / name) for name in _CACHES}},
+        "cache": {"path": str(home), "bytes": bytes_by_kind(list_caches(home))},
         "weights": {"packaged": _packaged(), "hub": _hub_cached()},
     }
 
@@ -69,4 +70,4 @@ def print_examination(found: dict[str, Any]) -> None:
     print("          from the hub, cached: " + (", ".join(weights["hub"]) or "none"))
     print(f"cache     {cache['path']}")
     for name, size in cache["bytes"].items():
-        print(f"          {name}: {size / 1e6:,.1f} MB")
+        print(f"          {name}: {human_bytes(size)}")

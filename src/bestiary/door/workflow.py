@@ -259,12 +259,14 @@ class Study:
         return comparing.read_comparison(self.path)
 
     def _report(self, comparison: dict[str, Any]) -> Path:
-        from bestiary.report.html import report_fingerprint, write_report
+        from bestiary.report.stamp import report_fingerprint
 
         file = self.path / REPORT_FILE
         key = self._output_key(comparison, self.config.report.model_dump(mode="json"))
         if file.exists() and report_fingerprint(file) == key:
             return file
+        from bestiary.report.html import write_report
+
         self._progress.say("  report")
         return write_report(self.path, fingerprint=key)
 

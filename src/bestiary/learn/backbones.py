@@ -141,7 +141,13 @@ class SimpleCNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)
+            # Pooling before ReLU gives the same numbers, and ReLU a quarter of the work.
+            nn.Conv2d(3, 32, 3),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
         )
         for module in self.layers:
             if isinstance(module, nn.Conv2d):

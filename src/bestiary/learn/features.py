@@ -1,14 +1,16 @@
-"""Features: frozen forward passes and their cache. One pass an image and view, never one an epoch.
+"""Features: what a frozen backbone sees in an image, and their cache. One pass an image and view, never one an epoch.
 
 In: a backbone and pixels. Out: a `FeatureTable`. Owns `features/` in the cache home: one row store for each
 combination of weights, preprocessing, pooling, view, precision, engine and the library versions that change the
 numbers; keyed by the SHA-256 of the file. Changing labels, split, head or seed costs no pass.
+
+Rows are float16: beside bf16 arithmetic its 11 bits lose nothing. Features beyond its range (65,504), which no
+pretrained network has shown, are kept as float32.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +20,12 @@ import torch
 from bestiary.core.files import cache_home, fingerprint
 from bestiary.core.progress import SILENT, Progress
 from bestiary.core.rows import RowStore
-from bestiary.data.pixels import PixelTable
-from bestiary.learn.augment import PLAIN_VIEW, View, apply_view
+from bestiary.data.pixels import Pixels
+from bestiary.learn.augment import PLAIN_VIEW, View
 from bestiary.learn.backbones import Backbone
 from bestiary.learn.devices import Precision, settle_precision
-from bestiary.learn.forward import BATCH_SIZE, Forward, compile_forward, pick_engine
-from bestiary.learn.weights import state_hash
-
-# Rows are written and recorded in blocks: a crash costs one block.
-_BLOCK_IMAGES = 8 * BATCH_SIZE
+from bestiary.learn.forward import Forward, batch_size_on, compile_forward, pick_engine
+from bestiary.learn.passes import Passes, describe_passes, fill
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class FeatureTable:
 
 def feature_table(
     backbone: Backbone,
-    pixels: PixelTable,
+    pixels: Pixels,
     *,
     views: Sequence[View] = (PLAIN_VIEW,),
     precision: Precision = "auto",
@@ -70,7 +69,7 @@ def feature_table(
 
     Args:
         backbone: in eval mode; its weights are part of the cache key.
-        pixels: at the backbone's geometry.
+        pixels: at the backbone's geometry; asked only for images that the cache lacks.
         views: which views; the first should be the plain one.
         precision: `auto` is bf16 where the device has it in hardware.
         device: default CPU.
@@ -79,64 +78,53 @@ def feature_table(
     Raises:
         BestiaryError: the cache cannot be written.
     """
-    start = time.perf_counter()
     device = device or torch.device("cpu")
     settled, engine = settle_precision(precision, device), pick_engine(device)
-    about = _about(backbone, precision=settled, engine=engine, device=device)
-    forward: Forward | None = None
-    arrays, passes = [], 0
-    for view in views:
-        store = _store(backbone, view, about)
-        missing = store.missing(pixels.keys)
-        if missing:
-            if forward is None:
-                size = backbone.preprocessing.geometry.size_px
-                forward = compile_forward(backbone, size_px=size, precision=settled, device=device, engine=engine)
-            _compute_into(store, forward, pixels, np.array(missing), view=view, label=backbone.name, progress=progress)
-            passes += len(missing)
-        arrays.append(np.asarray(store.array()[store.find(pixels.keys)]))
-    return FeatureTable(tuple(arrays), engine, settled, passes, time.perf_counter() - start)
-
-
-def _about(backbone: Backbone, *, precision: str, engine: str, device: torch.device) -> dict[str, Any]:
-    return {
-        "backbone": backbone.name,
-        "weights": state_hash(backbone.network.state_dict()),
-        "preprocessing": backbone.preprocessing.as_dict(),
+    about = {
+        **describe_passes(backbone, precision=settled, engine=engine, device=device),
         "pooling": backbone.pooling,
-        "precision": precision,
-        "engine": engine,
-        "device": device.type,
-        "versions": {name: version(name) for name in ("pillow", "timm", engine)},
     }
 
+    def compiled() -> Forward:
+        size = backbone.preprocessing.geometry.size_px
+        return compile_forward(backbone, size_px=size, precision=settled, device=device, engine=engine)
 
-def _store(backbone: Backbone, view: View, about: dict[str, Any]) -> RowStore:
-    # Names carry what a person looks for in `doctor`; the fingerprint carries everything.
-    described = {**about, "view": [view.number, view.flip, view.rotation_degrees]}
-    folder = cache_home() / "features" / f"{backbone.name}-view{view.number}-{fingerprint(described)}"
-    return RowStore(folder, shape=(backbone.feature_count,), dtype=np.float32, about=described)
+    def filled(dtype: type[np.floating]) -> tuple[list[RowStore], Passes]:
+        folders = [_folder(backbone, view, about, dtype) for view in views]
+        stores = [RowStore(folder, shape=(backbone.feature_count,), dtype=dtype, about=about) for folder in folders]
+        passes = fill(
+            list(zip(views, stores, strict=True)),
+            pixels,
+            batch_size=batch_size_on(device),
+            compiled=compiled,
+            encode=_to_half if dtype is np.float16 else _as_it_is,
+            label=f"features {backbone.name}",
+            progress=progress,
+        )
+        return stores, passes
+
+    try:
+        known_wide = _folder(backbone, views[0], about, np.float32).exists()
+        stores, passes = filled(np.float32 if known_wide else np.float16)
+    except OverflowError:
+        stores, passes = filled(np.float32)
+    arrays = tuple(store.array()[store.find(pixels.keys)].astype(np.float32) for store in stores)
+    return FeatureTable(arrays, engine, settled, passes.computed, passes.seconds)
 
 
-def _compute_into(
-    store: RowStore,
-    forward: Forward,
-    pixels: PixelTable,
-    positions: npt.NDArray[np.int64],
-    *,
-    view: View,
-    label: str,
-    progress: Progress,
-) -> None:
-    name = f"features {label}" + (f" view {view.number}" if view.number else "")
-    with progress.track(name, len(positions), unit="images") as task:
-        for start in range(0, len(positions), _BLOCK_IMAGES):
-            block = positions[start : start + _BLOCK_IMAGES]
-            keys = [pixels.keys[position] for position in block]
-            outputs = []
-            for first in range(0, len(block), BATCH_SIZE):
-                part = slice(first, first + BATCH_SIZE)
-                batch = apply_view(pixels.take(block[part]), keys[part], view)
-                outputs.append(forward.run(batch))
-                task.advance(len(batch))
-            store.append(keys, np.concatenate(outputs))
+def _folder(backbone: Backbone, view: View, about: dict[str, Any], dtype: type[np.floating]) -> Path:
+    # Names carry what a person looks for; the fingerprint carries everything.
+    key = fingerprint({**about, "view": [view.number, view.flip, view.rotation_degrees], "dtype": dtype.__name__})
+    return cache_home() / "features" / f"{backbone.name}-view{view.number}-{key}"
+
+
+def _to_half(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = features.astype(np.float16)
+    if np.any(np.isinf(half) & np.isfinite(features)):
+        raise OverflowError("a feature is beyond the range of float16")
+    return half
+
+
+def _as_it_is(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return features

@@ -1,9 +1,10 @@
 """Sources: where the gradient loop takes its batches from.
 
-In: pixels or features, and class numbers. Out: batches that are ready for the network, augmented where a generator is
-given and plain where none is.
+In: pixels, activations or features, and class numbers. Out: batches that are ready for the network, augmented where a
+generator is given and plain where none is.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from bestiary.core.config import AugmentConfig
 from bestiary.data.pixels import PixelTable
+from bestiary.learn.activations import ActivationTable
 from bestiary.learn.augment import augment
 from bestiary.learn.backbones import Backbone
 from bestiary.learn.features import FeatureTable
@@ -58,11 +60,37 @@ class FeatureSource:
         self._views = [torch.from_numpy(view) for view in features.views]
 
     def batch(self, positions: Positions, *, device: torch.device, generator: torch.Generator | None) -> torch.Tensor:
-        chosen = torch.from_numpy(positions)
-        if generator is None or len(self._views) == 1:
-            return self._views[0][chosen].to(device)
-        numbers = torch.randint(len(self._views), (len(positions),), generator=generator)
-        batch = torch.empty((len(positions), self._views[0].shape[1]))
-        for number, view in enumerate(self._views):
-            batch[numbers == number] = view[chosen[numbers == number]]
-        return batch.to(device)
+        return _one_view_each(self._take, len(self._views), positions, generator=generator).to(device)
+
+    def _take(self, view: int, positions: Positions) -> torch.Tensor:
+        return self._views[view][torch.from_numpy(positions)]
+
+
+class ActivationSource:
+    """Batches of activations `(n, activation_count)`; for training, each image in one of its views, drawn anew."""
+
+    def __init__(self, activations: ActivationTable, labels: npt.NDArray[np.int64]) -> None:
+        self.labels = torch.from_numpy(labels)
+        self._activations = activations
+
+    def batch(self, positions: Positions, *, device: torch.device, generator: torch.Generator | None) -> torch.Tensor:
+        table = self._activations
+        return _one_view_each(table.take, len(table.arrays), positions, generator=generator).to(device).float()
+
+
+def _one_view_each(
+    take: Callable[[int, Positions], torch.Tensor],
+    view_count: int,
+    positions: Positions,
+    *,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    """Rows of images, each in a view drawn by the generator; without one, plain."""
+    if generator is None or view_count == 1:
+        return take(0, positions)
+    numbers = torch.randint(view_count, (len(positions),), generator=generator)
+    pieces = [take(view, positions[(numbers == view).numpy()]) for view in range(view_count)]
+    batch = torch.empty((len(positions), pieces[0].shape[1]), dtype=pieces[0].dtype)
+    for view, piece in enumerate(pieces):
+        batch[numbers == view] = piece
+    return batch

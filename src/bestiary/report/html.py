@@ -8,10 +8,8 @@ A Content-Security-Policy in the file lets no script run but the report's own, t
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,6 @@ from bestiary.report.thumbnails import Thumbnails, make_thumbnails
 from bestiary.report.wording import counted, whole
 
 FILE_NAME = "report.html"
-_HEAD_BYTES = 4096
-_FINGERPRINT = re.compile(r'<meta name="bestiary-fingerprint" content="([^"]*)">')
 _SAMPLES_PER_CLASS = 3
 _SAMPLE_SHARE = 0.25
 # Beside its picture an image takes its id twice, its path and, a model, two places and two probabilities.
@@ -42,7 +38,7 @@ def write_report(study_dir: Path, *, fingerprint: str = "") -> Path:
 
     Args:
         study_dir: the study's folder.
-        fingerprint: of what the report is made from, written into its head; `report_fingerprint` reads it back.
+        fingerprint: of what the report is made from, written into its head; `stamp.report_fingerprint` reads it back.
 
     Raises:
         StudyError: the folder has no study.toml or no index.parquet.
@@ -52,19 +48,6 @@ def write_report(study_dir: Path, *, fingerprint: str = "") -> Path:
     path = study_dir / FILE_NAME
     write_text(path, _render_within_budget(study, fingerprint=fingerprint))
     return path
-
-
-def report_fingerprint(path: Path) -> str | None:
-    """The fingerprint in the head of a report, or None where there is none, or where the file is cut short."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if not content.rstrip().endswith(b"</html>"):
-        return None
-    head = content[:_HEAD_BYTES].decode("utf-8", errors="replace")
-    found = _FINGERPRINT.search(head)
-    return unescape(found[1]) if found else None
 
 
 def _render_within_budget(study: StudyRecord, *, fingerprint: str) -> str:

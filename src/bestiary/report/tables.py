@@ -277,6 +277,11 @@ def _tried_c(config: Mapping[str, Any], run: ModelRecord) -> str:
     return setting([one["C"] for one in tried if isinstance(one, Mapping) and "C" in one])
 
 
+def _heads_tried(config: Mapping[str, Any], run: ModelRecord) -> str:
+    heads = (run.metrics.get("choices") or {}).get("heads")
+    return f"{whole(len(heads))}, chosen by validation loss" if heads else DASH
+
+
 def _hidden(config: Mapping[str, Any], run: ModelRecord) -> str:
     hidden = (config.get("head") or {}).get("hidden")
     return "0 (linear)" if hidden == 0 else setting(hidden)
@@ -288,6 +293,7 @@ _SETTINGS: tuple[tuple[str, _Reader], ...] = (
     ("Trained", _unless_dummy(lambda config, run: setting(config.get("trainable")))),
     ("Input", _unless_dummy(lambda config, run: geometry_text(run, config))),
     ("Augmentation", _unless_dummy(lambda config, run: augment_text(config))),
+    ("Heads tried", _unless_dummy(_heads_tried)),
     ("Hidden units", _unless_dummy(_hidden)),
     ("Dropout", _unless_dummy(_of("head", "dropout"))),
     ("Pooling", _unless_dummy(_of("head", "pooling"))),

@@ -14,7 +14,7 @@ import pandas as pd
 from safetensors.torch import save
 
 from bestiary.core.clock import Clock
-from bestiary.core.config import StudyConfig
+from bestiary.core.config import ModelConfig, StudyConfig
 from bestiary.core.errors import TrainingError, WeightsError
 from bestiary.core.files import now_utc, write_bytes
 from bestiary.core.progress import SILENT, Progress
@@ -59,15 +59,16 @@ def run_model(
     version = package_versions()["bestiary"] or ""
     try:
         learner = build_learner(model, len(class_names(index)), device=pick_device(config.device), label=name)
-        scored_at = _fit_and_score(
+        scored_at, settled = _fit_and_score(
             learner, study_dir, name, key=key, config=config, index=index, splits=splits, progress=progress
         )
     except (WeightsError, TrainingError) as error:
         progress.say(f"  {name}: not run. {error}")
+        settled = model
         status = runs.RunStatus(name, "not run", key, started_at, now_utc(), version, reason=str(error))
     else:
         status = runs.RunStatus(name, "done", key, started_at, now_utc(), version, test_scored_at=scored_at)
-    runs.write_status(study_dir, status, model)
+    runs.write_status(study_dir, status, settled)
     # The record is whole: only now may the checkpoint go.
     (runs.run_dir(study_dir, name) / runs.CHECKPOINT).unlink(missing_ok=True)
     return status
@@ -83,7 +84,8 @@ def _fit_and_score(
     index: pd.DataFrame,
     splits: pd.DataFrame,
     progress: Progress,
-) -> str:
+) -> tuple[str, ModelConfig]:
+    """When test was scored, and the config with what a sweep chose."""
     names, clock, folder = class_names(index), Clock(), runs.run_dir(study_dir, name)
     images = splits[["image_id", "split"]].merge(index, on="image_id", how="left", validate="one_to_one")
     learner.prepare(images, data_root(config.data.path), clock=clock, progress=progress)
@@ -114,7 +116,7 @@ def _fit_and_score(
         metrics=_metrics(name, names, outcome, clock, learner, val=val_metrics, test=test_metrics, scored_at=scored_at),
         predictions=pd.concat([val_table, test_table], ignore_index=True),
     )
-    return scored_at
+    return scored_at, outcome.settled or config.models[name]
 
 
 def _labelled(images: pd.DataFrame, split: str, names: Sequence[str]) -> Labelled:

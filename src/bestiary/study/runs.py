@@ -75,7 +75,13 @@ def run_fingerprints(config: StudyConfig, *, index: pd.DataFrame, splits: pd.Dat
 
 
 def write_status(study_dir: Path, status: RunStatus, config: ModelConfig) -> None:
-    """Write `run.toml`, with the hash of every other file: from now on the run counts as complete."""
+    """Write `run.toml`, with the hash of every other file: from now on the run counts as complete.
+
+    Args:
+        study_dir: the study's folder.
+        status: how the run ended.
+        config: the model's, with the head that a sweep chose: what the saved weights belong to.
+    """
     folder = run_dir(study_dir, status.model)
     files = {name: sha256_file(folder / name) for name in _RESULTS if (folder / name).exists()}
     record = {
