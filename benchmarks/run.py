@@ -1,114 +1,108 @@
-"""Measure whole commands as a user calls them, and print the table of README.md.
+"""The one command: measure, write tables and the figure, print the tables.
 
-    uv run python -m benchmarks.run [--only NAME] [--data FOLDER]
+    uv run python -m benchmarks.run [--only NAME]... [--data FOLDER] [--repeats N] [--epochs E] [--sizes N ...]
 
-Each command runs in a process of its own, with an empty cache where it says "cold". Wall seconds and the peak memory of
-the process come from the operating system; accuracies from the study's own comparison.json. Results are written to
-benchmarks/results/study.csv.
+In: a folder of photos. Out: `benchmarks/results/<table>.csv`, `machine.json` and the figure `speed.svg`, `speed.png`
+beside them. A table is replaced when anything of it is measured anew. What the rows mean: README.md.
 """
 
 import argparse
-import csv
 import json
 import os
 import platform
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import against, commands, parts, scale
+from benchmarks.figure import draw
+from benchmarks.rows import RESULTS, Row, markdown, write_rows
+
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "study.csv"
-NAMES = ("help", "demo", "quick", "second", "predict-one", "predict-all", "notebook-offline", "thorough")
+PARTS = tuple(name for name in parts.MODULES if name != "views")
+NAMES = ("commands", *commands.NAMES, *against.JOBS, *against.PEERS, "parts", *PARTS, "views", "scale")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One command: wall seconds, peak resident memory in MB, exit code, and what it came to."""
+def plan(only: Sequence[str]) -> dict[str, list[str]]:
+    """What to measure, by table: commands of "commands", peers of each job, parts. Ours runs with every job.
 
-    name: str
-    command: str
-    wall_s: float
-    peak_mb: float
-    exit_code: int
-    note: str = ""
-
-
-def measure(name: str, arguments: list[str], *, cache: Path) -> Measured:
-    """Run one `bestiary` command to its end."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bestiary", *arguments],
-        env={**os.environ, "BESTIARY_CACHE": str(cache)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    command = "bestiary " + " ".join(_shown(argument) for argument in arguments)
-    return Measured(name, command, round(seconds, 2), round(usage.ru_maxrss / 1024), os.waitstatus_to_exitcode(status))
+    Args:
+        only: of `NAMES`; empty: everything. The name of a table stands for all of it.
+    """
+    rows = {"commands": list(commands.NAMES)}
+    rows |= {job: [name for name, peer in against.PEERS.items() if peer.job == job] for job in against.JOBS}
+    rows |= {"parts": list(PARTS), "views": ["views"], "scale": ["scale"]}
+    if not only:
+        return rows
+    wanted = {
+        table: names if table in only else [name for name in names if name in only] for table, names in rows.items()
+    }
+    return {table: names for table, names in wanted.items() if names}
 
 
-def _shown(argument: str) -> str:
-    """Without the folders of this machine."""
-    return Path(argument).name if os.sep in argument else argument
+def machine() -> dict[str, str | int | None]:
+    """What it ran on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    packages = {name: version(name) for name in ("bestiary", "torch", "timm", "openvino", "scikit-learn")}
+    return {
+        "processor": model or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **packages,
+    }
 
 
-def _accuracies(study: Path) -> str:
-    comparison = json.loads((study / "comparison.json").read_text(encoding="utf-8"))
-    return "; ".join(f"{row['model']} {row['test']['accuracy']['value']:.3f}" for row in comparison["models"])
-
-
-def run_all(data: Path, wanted: list[str]) -> list[Measured]:
-    """All wanted measurements, in order."""
-    done: list[Measured] = []
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        quick, cache = place / "quick", place / "cache"
-
-        def add(name: str, arguments: list[str], *, study: Path | None = None, cold: bool = False) -> None:
-            if name not in wanted:
-                return
-            measured = measure(name, arguments, cache=place / f"cache-{name}" if cold else cache)
-            note = _accuracies(study) if study else ""
-            done.append(Measured(**{**asdict(measured), "note": note}))
-            print(done[-1], flush=True)
-
-        images = sorted(path for path in data.rglob("*") if path.is_file())
-        add("help", ["--help"])
-        add("demo", ["demo", "--out", str(place / "demo")], cold=True)
-        add("quick", ["study", str(data), "--out", str(quick)], study=quick)
-        add("second", ["study", str(data), "--out", str(quick)], study=quick)
-        add("predict-one", ["predict", str(quick), str(images[0])])
-        add("predict-all", ["predict", str(quick), str(data), "--out", str(place / "all.csv")])
-        for recipe in ("notebook-offline", "thorough"):
-            out = place / recipe
-            add(recipe, ["study", str(data), "--out", str(out), "--recipe", recipe], study=out, cold=True)
-    return done
+def _show(table: str, rows: Sequence[Row]) -> None:
+    write_rows(RESULTS / f"{table}.csv", rows)
+    print(f"\n### {table}\n{markdown(rows)}\n", flush=True)
 
 
 def main() -> None:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=NAMES, help="repeatable; default: all")
-    place = os.environ.get("BESTIARY_ANIMALS10", str(ROOT.parent / "shared" / "data" / "animals10-tenth"))
-    parser.add_argument("--data", type=Path, default=Path(place), help="a folder of class folders")
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, metavar="NAME", help=f"repeatable: {', '.join(NAMES)}"
+    )
+    default = os.environ.get("BESTIARY_ANIMALS10", str(ROOT.parent / "shared" / "data" / "animals10-tenth"))
+    parser.add_argument("--data", type=Path, default=Path(default), help="a folder of class folders")
+    parser.add_argument("--repeats", type=int, default=3, help="of what takes less than a minute; medians are shown")
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="of Keras's models with random weights; the rest of 10 is extrapolated"
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=scale.SIZES, metavar="N", help="of the table scale: how many photos"
+    )
     options = parser.parse_args()
-    wanted = list(options.only or NAMES)
-    if {"second", "predict-one", "predict-all"} & set(wanted) and "quick" not in wanted:
-        wanted.append("quick")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    measured = run_all(options.data, wanted)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    with RESULTS.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(asdict(measured[0])))
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in measured)
-    print("\n| what | command | wall s | peak MB | note |\n|---|---|---|---|---|")
-    for row in measured:
-        print(f"| {row.name} | `{row.command}` | {row.wall_s:g} | {row.peak_mb:g} | {row.note} |")
+    data = options.data.absolute()
+    if not data.is_dir():
+        parser.error(f"--data {options.data}: no such folder")
+    if min(options.repeats, options.epochs, *options.sizes) < 1:
+        parser.error("--repeats, --epochs and --sizes want at least 1")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "machine.json").write_text(json.dumps(machine(), indent=1), encoding="utf-8")
+    print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for table, names in plan(options.only or ()).items():
+            place = Path(folder) / table
+            place.mkdir()
+            if table == "commands":
+                _show(table, commands.run(data, place, names, repeats=options.repeats))
+            elif table == "parts":
+                for name in names:
+                    _show(f"parts-{name}", parts.run(name, data, place, repeats=options.repeats))
+            elif table == "views":
+                _show(table, parts.run(table, data, place, repeats=options.repeats))
+            elif table == "scale":
+                _show(table, scale.measure(data, place, options.sizes))
+            else:
+                tables = against.run(table, data, place, names, repeats=options.repeats, epochs=options.epochs)
+                for name, rows in tables.items():
+                    _show(name, rows)
+    if drawn := draw(RESULTS):
+        print("figure: " + ", ".join(path.name for path in drawn))
 
 
 if __name__ == "__main__":

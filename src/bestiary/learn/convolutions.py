@@ -26,9 +26,13 @@ _FEW_POSITIONS = 32
 def fast_convolutions(network: nn.Module) -> Iterator[None]:
     """Train a network's depthwise convolutions in fp32, and those at few positions as matrix products.
 
-    For bf16 autocast on a CPU. Weights, gradients and results are the same but for rounding.
+    For bf16 autocast on a CPU. Weights, gradients and results are the same but for rounding. Convolutions that are not
+    trained stay as they are: forward alone, the library's are faster (ResNet50 whole, last stage trained: 108 images/s
+    against 73).
     """
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    convolutions = [
+        module for module in network.modules() if isinstance(module, nn.Conv2d) and module.weight.requires_grad
+    ]
     for module in convolutions:
         # On the instance, so that subclasses with a padding of their own are served.
         module.forward = _faster(module, module.forward)  # type: ignore[method-assign, assignment]
