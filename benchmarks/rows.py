@@ -110,7 +110,7 @@ def markdown(rows: Sequence[Row]) -> str:
     columns: list[tuple[str, list[str]]] = [
         ("name", [row.name for row in rows]),
         ("what", [row.what for row in rows]),
-        ("seconds", [_shown(row.seconds, "{:.3g}") if row.status == "done" else row.status for row in rows]),
+        ("seconds", [_seconds(row.seconds) if row.status == "done" else row.status for row in rows]),
         ("runs", [str(row.repeats or "") for row in rows]),
         ("peak MB", [_shown(row.peak_mb, "{:,.0f}") for row in rows]),
         ("test accuracy", [_shown(row.accuracy, "{:.3f}") for row in rows]),
@@ -122,6 +122,10 @@ def markdown(rows: Sequence[Row]) -> str:
     body = zip(*(cells for _, cells in kept), strict=True)
     lines = [[title for title, _ in kept], ["---"] * len(kept), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _seconds(value: float | None) -> str:
+    return _shown(value, "{:.3g}" if value is None or value < 100 else "{:,.0f}")
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -303,6 +303,7 @@ def test_halves_that_are_not_the_whole_are_refused(monkeypatch):
         cut(made_up(_Layers).backbone)
 
 
+@pytest.mark.slow
 def test_a_boundary_is_named_alike_in_every_process_and_unlike_any_other():
     halves = [cut(made_up(_NamedByFunctions, trained=trained).backbone) for trained in (1, 2)]
     assert halves[0].activation_count == halves[1].activation_count

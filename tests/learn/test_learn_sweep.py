@@ -111,6 +111,7 @@ def test_the_probe_is_the_linear_probe_on_all_views(matrix):
     assert (trial.best_epoch, trial.history) == (0, ())
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_very_same(matrix, tmp_path):
     """Also with the features mapped from a file, and with the numbers that went through JSON."""
     matrix.write(tmp_path)
@@ -275,6 +276,7 @@ def test_a_process_that_dies_is_an_error_and_leaves_nothing(matrix, monkeypatch,
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why(tmp_path, matrix):
     worker = Worker(tmp_path, 0)  # no features there
     with pytest.raises(BestiaryError, match=r"exit code 1: FileNotFoundError.*matrix.json"):
@@ -282,6 +284,7 @@ def test_a_process_that_fails_says_why(tmp_path, matrix):
     worker.kill()
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_other_processes(matrix, monkeypatch, scratch):
     shared = Shared(monkeypatch, at_least=1)
     there = sweeping.fit_trial
