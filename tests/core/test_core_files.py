@@ -19,7 +19,6 @@ from bestiary.core.files import (
     cache_home,
     exclusive,
     fingerprint,
-    folder_bytes,
     now_utc,
     read_json,
     sha256_file,
@@ -235,13 +234,6 @@ def test_cache_home_is_where_the_user_says(cache: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("BESTIARY_CACHE")
     assert cache_home().is_absolute()
     assert cache_home().name.casefold() == "bestiary"
-
-
-def test_folder_bytes_counts_all_files_below(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "a" / "b" / "c", bytes(10))
-    write_bytes(tmp_path / "a" / "d", bytes(5))
-    assert folder_bytes(tmp_path / "a") == 15
-    assert folder_bytes(tmp_path / "none") == 0
 
 
 def test_time_is_written_in_utc_to_the_second() -> None:

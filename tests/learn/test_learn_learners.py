@@ -12,6 +12,7 @@ from small_models import CPU, model
 
 from bestiary.core.clock import Clock
 from bestiary.core.config import DataConfig
+from bestiary.data import pixels as decoding
 from bestiary.data.index import build_index
 from bestiary.data.pixels import pixel_table
 from bestiary.learn import frozen, gradients, training
@@ -107,8 +108,9 @@ def test_the_probe_is_fitted_on_all_views_and_chosen_on_plain_ones(images, root,
     assert np.array_equal(given["val"][0], table.plain[val.positions])
 
 
-def test_relabelling_costs_no_pass_and_no_decoding(images, root):
+def test_relabelling_costs_no_pass_and_no_decoding(images, root, monkeypatch):
     prepared("probe", images, root)
+    monkeypatch.setattr(decoding, "_decode", lambda *_: pytest.fail("decoded"))
     clock = Clock()
     learner = build_learner(model(**CONFIGS["probe"], seed=0), 3, device=CPU, label="p")
     learner.prepare(images.assign(label="other"), root, clock=clock)

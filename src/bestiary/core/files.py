@@ -149,11 +149,6 @@ def exclusive(path: Path, *, busy: str) -> Iterator[None]:
         lock.release()
 
 
-def folder_bytes(folder: Path) -> int:
-    """The size of all files below a folder, in bytes; 0 where it does not exist."""
-    return sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
-
-
 def now_utc() -> str:
     """The time now, as `2026-01-31T12:00:00Z`."""
     from datetime import UTC, datetime

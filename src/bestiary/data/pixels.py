@@ -92,12 +92,10 @@ class PixelsOnDemand:
 
     Attributes:
         keys: the SHA-256 key of each image.
-        decoded: how many images were decoded so far; others were in the cache of pixels.
     """
 
     def __init__(self, images: pd.DataFrame, root: Path, *, geometry: Geometry) -> None:
         self.keys = tuple(content_key(digest) for digest in images["sha256"])
-        self.decoded = 0
         self._files = list(zip(images["path"], images["sha256"], strict=True))
         self._root = root
         self._geometry = geometry
@@ -121,7 +119,6 @@ class PixelsOnDemand:
             decoded = in_order(pool, pixels, zip(positions.tolist(), rows.tolist(), strict=True), ahead=ahead)
             while batch := list(islice(decoded, size)):
                 yield np.stack(batch)
-        self.decoded += int((rows < 0).sum())
 
 
 def content_key(sha256: str) -> str:
