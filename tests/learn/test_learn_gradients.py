@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -284,8 +285,8 @@ def test_where_they_cannot_be_kept_the_whole_network_is_trained_and_that_is_said
 
 
 def test_a_disk_without_room_falls_back_too(images, root, tmp_path, monkeypatch):
-    real = activations.shutil.disk_usage
-    monkeypatch.setattr(activations.shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
     said = Said()
     run = Run(settled(epochs=1), images, root, checkpoint=tmp_path / "a", progress=said)
     assert any("disk" in line for line in said.lines)

@@ -7,7 +7,6 @@ keyed by the SHA-256 of the file.
 Rows are bfloat16, in the bits of int16: what the frozen stages compute in bf16 is kept as they compute it.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bestiary.core.caches import free_bytes
 from bestiary.core.files import cache_home, fingerprint
 from bestiary.core.progress import SILENT, Progress
 from bestiary.core.rows import RowStore
@@ -116,7 +116,7 @@ class ActivationStores:
         if wanted_gb > max_gb:
             return f"its activations would take {wanted_gb:.1f} GB, more than activations.max_gb = {max_gb:g}"
         missing_gb = sum(len(store.missing(keys)) for _, store in self._stores) * row_bytes / 1e9
-        free_gb = shutil.disk_usage(_existing(self._home)).free * (1 - _SPARE) / 1e9
+        free_gb = free_bytes(self._home) * (1 - _SPARE) / 1e9
         if missing_gb > free_gb:
             return f"its activations would take {missing_gb:.1f} GB more, and the disk has {free_gb:.1f} GB left"
         return ""
@@ -152,10 +152,6 @@ class ActivationStores:
             device=self._device,
             engine=self._engine,
         )
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _to_bits(activations: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
