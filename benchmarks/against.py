@@ -24,7 +24,15 @@ from benchmarks.measure import is_short, last_line, median, rounds
 from benchmarks.rows import OURS, WHOLE, Row, not_run, ratio, with_ratios
 from benchmarks.sides import Outcome, ours, read_splits, theirs, warm_up
 
-PROBE = """
+# No peer audits its data: neither do we where we are compared with them.
+ALONE = """
+[audit]
+enabled = false
+
+[split]
+group_duplicates = "exact"
+"""
+PROBE = f"""{ALONE}
 [models.lite2-probe]
 backbone = "tf_efficientnet_lite2"
 """
@@ -96,7 +104,7 @@ def _our_arguments(job: str, *, data: Path, study: Path, command: str = "study")
         config = study.with_name("lite2-probe.toml")
         config.write_text(PROBE, encoding="utf-8")
         return [command, data, "--out", study, "--config", config]
-    overrides: list[str | Path] = []
+    overrides: list[str | Path] = ["--set", "audit.enabled=false", "--set", "split.group_duplicates=exact"]
     for name in RANDOM:
         overrides += ["--set", f"models.{name}.weights=random"]
         overrides += ["--set", f"models.{name}.early_stopping.patience_epochs=0"]

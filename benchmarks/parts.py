@@ -22,6 +22,7 @@ MODULES: Mapping[str, str] = {
     "training": "parts_training",
     "decode": "parts_decode",
     "views": "views",
+    "faults": "faults",
 }
 
 

@@ -27,6 +27,9 @@ class Row:
         repeats: how often it was run.
         peak_mb: the median of the largest resident sets.
         accuracy: on test, in [0, 1].
+        recall: of what was planted, in [0, 1].
+        precision: of what was found, in [0, 1].
+        average_precision: of a ranking, in [0, 1].
         times_ours: these seconds over those of the row "ours": above 1 it took longer.
         times_whole: these seconds over those of the row "ours-whole".
         note: in words.
@@ -39,6 +42,9 @@ class Row:
     repeats: int = 0
     peak_mb: float | None = None
     accuracy: float | None = None
+    recall: float | None = None
+    precision: float | None = None
+    average_precision: float | None = None
     times_ours: float | None = None
     times_whole: float | None = None
     note: str = ""
@@ -88,7 +94,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def _row(values: dict[str, str]) -> Row:
     def number(column: str) -> float | None:
-        return float(values[column]) if values[column] else None
+        return float(values[column]) if values.get(column) else None
 
     status = next(status for status in get_args(Status) if status == values["status"])
     return Row(
@@ -99,6 +105,9 @@ def _row(values: dict[str, str]) -> Row:
         repeats=int(values["repeats"]),
         peak_mb=number("peak_mb"),
         accuracy=number("accuracy"),
+        recall=number("recall"),
+        precision=number("precision"),
+        average_precision=number("average_precision"),
         times_ours=number("times_ours"),
         times_whole=number("times_whole"),
         note=values["note"],
@@ -114,6 +123,9 @@ def markdown(rows: Sequence[Row]) -> str:
         ("runs", [str(row.repeats or "") for row in rows]),
         ("peak MB", [_shown(row.peak_mb, "{:,.0f}") for row in rows]),
         ("test accuracy", [_shown(row.accuracy, "{:.3f}") for row in rows]),
+        ("recall", [_shown(row.recall, "{:.3f}") for row in rows]),
+        ("precision", [_shown(row.precision, "{:.3f}") for row in rows]),
+        ("average precision", [_shown(row.average_precision, "{:.3f}") for row in rows]),
         ("over ours", [_shown(row.times_ours, "{:.2f} x") for row in rows]),
         ("over ours, whole", [_shown(row.times_whole, "{:.2f} x") for row in rows]),
         ("note", [row.note for row in rows]),

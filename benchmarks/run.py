@@ -20,8 +20,10 @@ from benchmarks.figure import draw
 from benchmarks.rows import RESULTS, Row, markdown, write_rows
 
 ROOT = Path(__file__).parents[1]
-PARTS = tuple(name for name in parts.MODULES if name != "views")
-NAMES = ("commands", *commands.NAMES, *against.JOBS, *against.PEERS, "parts", *PARTS, "views", "scale")
+# Tables of their own, each measured as a part is.
+ALONE = ("views", "faults")
+PARTS = tuple(name for name in parts.MODULES if name not in ALONE)
+NAMES = ("commands", *commands.NAMES, *against.JOBS, *against.PEERS, "parts", *PARTS, *ALONE, "scale")
 
 
 def plan(only: Sequence[str]) -> dict[str, list[str]]:
@@ -32,7 +34,7 @@ def plan(only: Sequence[str]) -> dict[str, list[str]]:
     """
     rows = {"commands": list(commands.NAMES)}
     rows |= {job: [name for name, peer in against.PEERS.items() if peer.job == job] for job in against.JOBS}
-    rows |= {"parts": list(PARTS), "views": ["views"], "scale": ["scale"]}
+    rows |= {"parts": list(PARTS), **{name: [name] for name in ALONE}, "scale": ["scale"]}
     if not only:
         return rows
     wanted = {
@@ -93,7 +95,7 @@ def main() -> None:
             elif table == "parts":
                 for name in names:
                     _show(f"parts-{name}", parts.run(name, data, place, repeats=options.repeats))
-            elif table == "views":
+            elif table in ALONE:
                 _show(table, parts.run(table, data, place, repeats=options.repeats))
             elif table == "scale":
                 _show(table, scale.measure(data, place, options.sizes))

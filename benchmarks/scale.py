@@ -1,7 +1,8 @@
 """How a study grows with its photos: seconds, memory and disk at several sizes, and what that means for millions.
 
-In: a folder of photos. Out: rows: a cold and a warm study of one probe at every size, the slope between the two
-largest, and extrapolations, which say so.
+In: a folder of photos. Out: rows: a cold and a warm study of one probe at every size, an audit of the same photos over
+the features that the study left in the cache, the slope between the two largest studies, and extrapolations, which say
+so.
 
 Larger sets are copies of the photos, each cropped by a pixel or more and encoded anew, so that no two files are alike.
 Making them is not timed. Every study runs once, with caches of its own.
@@ -51,11 +52,12 @@ def measure(data: Path, place: Path, sizes: Sequence[int] = SIZES) -> list[Row]:
         photos, study, cache = (place / f"{kind}-{size}" for kind in ("photos", "study", "cache"))
         make(data, photos, size)
         arguments: list[str | Path] = ["study", photos, "--out", study, "--config", config]
-        for way in ("cold", "warm"):
+        for way in ("cold", "warm", "audit"):
             log = place / f"{way}-{size}.log"
-            found = bestiary(arguments, cache=cache, log=log)
+            command: list[str | Path] = ["audit", study] if way == "audit" else arguments
+            found = bestiary(command, cache=cache, log=log)
             print(f"{size} {way}: {found}", flush=True)
-            name, what = f"{way} {size:,}", shown(arguments)
+            name, what = f"{way} {size:,}", shown(command)
             if found.exit_code:
                 reason = last_line(log.read_text(encoding="utf-8", errors="replace"))
                 rows.append(Row(name, what, status="failed", repeats=1, note=reason))

@@ -64,6 +64,10 @@ def make_shapes() -> Callable[..., Path]:
 
 
 TINY = """
+[audit]
+backbone = "tf_efficientnet_lite0"
+pixels = { size_px = 64 }
+
 [split]
 test_fraction = 0.25
 val_fraction = 0.25

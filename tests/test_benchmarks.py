@@ -32,6 +32,9 @@ ROWS = st.builds(
     repeats=st.integers(0, 9),
     peak_mb=FIGURES,
     accuracy=FIGURES,
+    recall=FIGURES,
+    precision=FIGURES,
+    average_precision=FIGURES,
     times_ours=FIGURES,
     times_whole=FIGURES,
     note=st.just('a, "b" | c'),
@@ -248,6 +251,7 @@ def test_extrapolated_seconds_are_added_and_told() -> None:
 def test_the_splits_for_the_peers_are_the_studys(tmp_path: Path, shapes: Path, tiny_config: Path) -> None:
     study = Study.create(shapes, tmp_path / "study", config_file=tiny_config)
     study.index()
+    study.audit()
     study.split()
     rows = read_splits(study.path)
     assert {split for _, _, split in rows} == {"train", "val", "test"}

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from bestiary.core.config import ModelConfig, StudyConfig, parse_config
+from bestiary.core.config import ModelConfig, StudyConfig
 from bestiary.core.errors import ConfigError, UsageError
+from bestiary.core.parsing import parse_config
 from bestiary.core.recipes import read_study_config, write_study_config
 
 LITE = {"backbone": "tf_efficientnet_lite0"}
@@ -19,6 +20,8 @@ LITE = {"backbone": "tf_efficientnet_lite0"}
 TYPOS = {
     "": ("devise", "device"),
     "data": ("pth", "path"),
+    "audit": ("fold", "folds"),
+    "audit.pixels": ("siz_px", "size_px"),
     "split": ("test_fracton", "test_fraction"),
     "report": ("titel", "title"),
     "export": ("modle", "model"),

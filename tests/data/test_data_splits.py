@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from bestiary.core.config import SPLITS, SplitConfig
-from bestiary.core.errors import SplitError
+from bestiary.core.errors import CorrectionsError, SplitError
 from bestiary.core.tables import table_fingerprint
+from bestiary.data.corrections import Correction, corrected
 from bestiary.data.splits import (
     allot,
     group_ids,
@@ -22,6 +23,7 @@ from bestiary.data.splits import (
     split_images,
     splits_fingerprint,
     straddling_groups,
+    without,
     write_splits,
 )
 
@@ -339,3 +341,219 @@ def test_copies_on_two_sides_of_a_given_division_are_counted():
         {"image_id": list("abcd"), "group_id": ["g", "g", "h", "h"], "split": ["train", "test", "val", "val"]}
     )
     assert straddling_groups(splits) == 1
+
+
+# --- near duplicates
+
+
+@st.composite
+def indexes_with_clusters(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray]:
+    index = draw(indexes())
+    count = int((index["error"] == "").sum())
+    return index, np.array(draw(st.lists(st.integers(0, 2 * count), min_size=count, max_size=count)), dtype=np.int64)
+
+
+@given(made=indexes_with_clusters(), test=fraction, val=fraction, seed=seeds)
+@settings(max_examples=80, deadline=None)
+def test_no_cluster_is_parted_or_it_is_an_error_that_names_a_class(
+    made: tuple[pd.DataFrame, np.ndarray], test: float, val: float, seed: int
+) -> None:
+    index, clusters = made
+    if not len(clusters):
+        return
+    config = SplitConfig(test_fraction=test, val_fraction=val, seed=seed)
+    try:
+        splits = split_images(index, config, duplicates=clusters)
+    except SplitError as error:
+        assert re.search(r"class 'class\d'", str(error))  # noqa: PT017 (either outcome is right)
+        return
+    assert_no_group_is_parted(index, splits)
+    assert (splits.groupby(clusters)["split"].nunique() == 1).all()
+    assert (splits.groupby(clusters)["group_id"].nunique() == 1).all()
+    assert (counts(index, splits) > 0).all(axis=None)
+    # Numbers of clusters are names only; single-image clusters are none.
+    renamed = split_images(index, config, duplicates=clusters.max() - clusters)
+    pd.testing.assert_frame_equal(splits, renamed)
+    exact = config.model_copy(update={"group_duplicates": "exact"})
+    alone = split_images(index, config, duplicates=np.arange(len(clusters)))
+    pd.testing.assert_frame_equal(alone, split_images(index, config))
+    pd.testing.assert_frame_equal(alone, split_images(index, exact, duplicates=clusters))
+
+
+def test_clusters_join_contents_and_group_values() -> None:
+    index = frame(["a"] * 7, contents=[1, 1, 2, 3, 4, 5, 6], groups=["", "", "", "g", "g", "", ""])
+    assert group_ids(index, duplicates=np.array([0, 1, 1, 1, 2, 3, 3])).tolist() == [0, 0, 0, 0, 0, 1, 1]
+    assert group_ids(index, duplicates=np.arange(7)).tolist() == group_ids(index).tolist() == [0, 0, 1, 2, 2, 3, 4]
+
+
+@given(
+    sizes=st.lists(st.integers(60, 200), min_size=2, max_size=4),
+    share=st.floats(0.0, 0.8),
+    largest=st.integers(2, 8),
+    test=st.integers(10, 30).map(lambda percent: percent / 100),
+    seed=seeds,
+)
+@settings(max_examples=60, deadline=None)
+def test_every_class_keeps_its_proportions_to_within_a_cluster(
+    sizes: list[int], share: float, largest: int, test: float, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    index = frame(of_sizes(*sizes))
+    clusters, start = [], 0
+    for size in sizes:  # of one class each, as nearly all are
+        own = np.arange(size)
+        grouped = int(share * size)
+        own[:grouped] = np.repeat(np.arange(size), random.integers(2, largest + 1, size))[:grouped]
+        clusters.append(start + own)
+        start += size
+    splits = split_images(index, SplitConfig(test_fraction=test, seed=seed), duplicates=np.concatenate(clusters))
+    found = counts(index, splits)
+    for name, fraction_ in (("test", test), ("val", 0.1)):
+        off = np.abs(found[name].to_numpy() - np.array(sizes) * fraction_)
+        assert off.max() <= largest, (name, found, sizes)
+
+
+def test_cluster_numbers_of_other_images_are_refused() -> None:
+    index = frame(of_sizes(10, 10), errors=["cut"] + [""] * 19)
+    with pytest.raises(ValueError, match="20 cluster numbers for 19 readable images"):
+        split_images(index, SplitConfig(), duplicates=np.arange(20))
+
+
+def test_a_corrected_index_is_not_split() -> None:
+    with pytest.raises(ValueError, match="as found"):
+        split_images(corrected(frame(of_sizes(10, 10)), []), SplitConfig())
+
+
+def test_class_of_too_few_clusters_says_that_near_duplicates_may_part() -> None:
+    index = frame(of_sizes(40, 10))
+    clusters = np.array([*range(40), *[50] * 6, *[51] * 4])
+    with pytest.raises(SplitError) as caught:
+        split_images(index, SplitConfig(), duplicates=clusters)
+    assert re.search(
+        r"class 'class1' has no \w+ image: its 10 images form 2 groups .*\(the largest of 6 images\).*"
+        r'split\.group_duplicates = "exact".* form 10 groups',
+        str(caught.value),
+    )
+    split_images(index, SplitConfig(group_duplicates="exact"), duplicates=clusters)
+
+
+def test_class_of_too_few_groups_of_copies_is_not_told_of_near_duplicates() -> None:
+    index = frame(of_sizes(40, 10), contents=[*range(40), *[50] * 6, *[51] * 4])
+    with pytest.raises(SplitError) as caught:
+        split_images(index, SplitConfig(), duplicates=np.arange(50))
+    assert "group_duplicates" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("shares", [(50, 30, 20), (80, 10, 10), (94, 3, 3), (34, 33, 33)])
+def test_class_of_three_groups_gets_one_in_each_split(shares: tuple[int, ...], seed: int) -> None:
+    index = frame(of_sizes(100, 100))
+    clusters = np.concatenate([np.arange(100), 1000 + np.repeat([0, 1, 2], shares)])
+    table = counts(index, split_images(index, SplitConfig(seed=seed), duplicates=clusters))
+    assert sorted(table.loc["class1"]) == sorted(shares)
+
+
+# --- corrections
+
+
+def relabel(path: str, label: str) -> Correction:
+    return Correction("", path, "relabel", label)
+
+
+def drop(path: str) -> Correction:
+    return Correction("", path, "drop")
+
+
+def hexed(index: pd.DataFrame) -> pd.DataFrame:
+    return index.assign(image_id=index["sha256"].str[:20])
+
+
+@given(
+    sizes=st.lists(st.integers(8, 20), min_size=2, max_size=3),
+    near=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), max_size=6),
+    choices=st.dictionaries(st.integers(0, 15), st.sampled_from(["class0", "class1", "drop", "keep"]), max_size=8),
+    seed=seeds,
+)
+@settings(max_examples=60, deadline=None)
+def test_corrections_never_move_an_image_to_another_split(
+    sizes: list[int], near: list[tuple[int, int]], choices: dict[int, str], seed: int
+) -> None:
+    index, config = hexed(frame(of_sizes(*sizes))), SplitConfig(test_fraction=0.3, val_fraction=0.2, seed=seed)
+    clusters = np.arange(len(index))
+    for first, second in near:
+        clusters[first] = clusters[second]
+    drawn = split_images(index, config, duplicates=clusters)
+    rows = [
+        Correction("", f"{number}.png", what) if what in ("drop", "keep") else relabel(f"{number}.png", what)  # type: ignore[arg-type]
+        for number, what in choices.items()
+    ]
+    try:
+        table = corrected(index, rows)
+        found = without(drawn, table)
+    except CorrectionsError:
+        assume(False)
+    assert found["image_id"].tolist() == drawn["image_id"].tolist()
+    assert found["group_id"].tolist() == drawn["group_id"].tolist()
+    assert found["drawn"].tolist() == drawn["split"].tolist()
+    dropped = {number for number, what in choices.items() if what == "drop"}
+    assert found["split"].tolist() == ["" if n in dropped else split for n, split in enumerate(drawn["split"])]
+    pd.testing.assert_frame_equal(without(found, table), found)
+    # Whoever takes everything back has the division of before.
+    pd.testing.assert_frame_equal(without(found, corrected(index, []))[["image_id", "group_id", "split"]], drawn)
+
+
+def test_dropped_images_leave_and_keep_where_they_were_drawn() -> None:
+    index = hexed(given_frame())
+    found = without(split_images(index, SplitConfig()), corrected(index, [drop("8.png"), relabel("0.png", "class1")]))
+    assert list(found.columns) == ["image_id", "group_id", "split", "drawn"]
+    assert found["drawn"].tolist() == index["split_given"].tolist()
+    assert found["split"].tolist() == [*index["split_given"][:8], "", *index["split_given"][9:]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([drop("8.png"), drop("9.png")], r"without a test image: of 2 \('8\.png' \.\.\.\), 2 dropped and 0 relabelled"),
+        (
+            [drop("8.png"), relabel("9.png", "class1")],
+            r"without a test image: .* 1 dropped and 1 relabelled\. Undo one",
+        ),
+        (
+            [relabel("6.png", "class1"), relabel("7.png", "class1")],
+            r"without a val image: .* 0 dropped and 2 relabelled",
+        ),
+        ([drop(f"{n}.png") for n in range(6)], r"without a train image: of 6 .* 6 dropped"),
+    ],
+)
+def test_corrections_that_leave_a_split_without_a_class_are_told_so(rows: list[Correction], words: str) -> None:
+    index = hexed(given_frame())
+    drawn = split_images(index, SplitConfig())
+    table = corrected(index, rows)
+    with pytest.raises(CorrectionsError, match=rf"corrections\.csv leaves class 'class0' {words}"):
+        without(drawn, table)
+    refilled = corrected(index, [*rows, *(relabel(f"{n}.png", "class0") for n in (10, 16, 18))])
+    assert (without(drawn, refilled)["split"] != "").sum() == 20 - sum(row.action == "drop" for row in rows)
+
+
+def test_dropped_copies_straddle_nothing() -> None:
+    index = hexed(given_frame())
+    index.loc[8, "sha256"] = index.loc[0, "sha256"]  # a copy in train and in test
+    drawn = split_images(index, SplitConfig())
+    assert straddling_groups(drawn) == 1
+    assert straddling_groups(without(drawn, corrected(index, [relabel("8.png", "class1")]))) == 1
+    assert straddling_groups(without(drawn, corrected(index, [drop("8.png")]))) == 0
+
+
+def test_the_fingerprint_follows_clusters_and_drops_but_not_labels() -> None:
+    index, config = hexed(given_frame()), SplitConfig()
+    clusters = np.array([0, 0, *range(1, 19)])
+
+    def mark(rows: list[Correction], numbers: np.ndarray = clusters, settings: SplitConfig = config) -> str:
+        return splits_fingerprint(index, settings, duplicates=numbers, corrected=corrected(index, rows))
+
+    plain = mark([])
+    assert plain == mark([relabel("0.png", "class1")]) == mark([Correction("", "1.png", "keep")])
+    assert plain == mark([], numbers=clusters[::-1].max() - clusters)
+    assert len({plain, mark([drop("0.png")]), mark([drop("1.png")]), mark([], numbers=np.arange(20))}) == 4
+    exact = SplitConfig(group_duplicates="exact")
+    assert mark([], clusters, exact) == mark([], np.arange(20), exact) != plain

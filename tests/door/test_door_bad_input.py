@@ -144,12 +144,15 @@ def test_stage_commands_name_the_stage_that_is_missing(
     assert run(["index", out]) == 2
     assert "no study folder" in capsys.readouterr().err
     assert run(["init", str(shapes), "--out", out, "--config", str(tiny_config)]) == 0
-    for command in ("split", "train", "compare", "report", "export"):
+    for command in ("audit", "split", "train", "compare", "report", "export"):
         assert run([command, out]) == 1
         assert "bestiary index" in capsys.readouterr().err
     assert run(["index", out, "-q"]) == 0
     assert run(["train", out]) == 1
     assert "bestiary split" in capsys.readouterr().err
+    assert run(["split", out]) == 1
+    assert "bestiary audit" in capsys.readouterr().err
+    assert run(["audit", out, "-q"]) == 0
     assert run(["split", out, "-q"]) == 0
     assert run(["compare", out]) == 1
     assert "bestiary train" in capsys.readouterr().err
@@ -164,6 +167,10 @@ def test_a_stage_refuses_what_an_earlier_one_has_outdated(
     (data / "disc" / "000.png").unlink()
     (data / "bar").rename(data / "rod")
     assert run(["index", out, "-q"]) == 0
+    for command in ("split", "train", "compare", "report", "export"):
+        assert run([command, out, "-q"]) == 1
+        assert f"bestiary audit {out}" in capsys.readouterr().err
+    assert run(["audit", out, "-q"]) == 0
     for command in ("train", "compare", "report", "export"):
         assert run([command, out, "-q"]) == 1
         assert f"bestiary split {out}" in capsys.readouterr().err
@@ -175,6 +182,7 @@ def test_a_stage_refuses_what_an_earlier_one_has_outdated(
         assert run([command, out, "-q"]) == 0
 
 
+@pytest.mark.slow
 def test_every_damaged_file_of_a_study_is_made_anew(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +219,7 @@ def test_a_table_may_lie_beside_its_study(shapes: Path, tiny_config: Path, tmp_p
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names of POSIX")
+@pytest.mark.slow
 def test_odd_file_names_go_the_whole_way(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,9 @@ COMMANDS = [
     "study",
     "init",
     "index",
+    "audit",
+    "review",
+    "apply",
     "split",
     "train",
     "compare",
@@ -65,6 +68,7 @@ def test_a_second_call_recomputes_nothing(
     assert "winner" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_config_is_refused_and_force_redoes_what_it_touches(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +180,7 @@ def test_weights_that_cannot_be_had_leave_the_other_models_running(
     assert (out / "model" / "bundle.json").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_diverges_is_told_and_the_others_go_on(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +249,7 @@ def test_predict_reads_a_list_from_stdin_and_keeps_stdout_clean(
     assert json.loads(capsys.readouterr().out)["path"] == files[0]
 
 
+@pytest.mark.slow
 def test_export_takes_another_model_and_refuses_the_dummy(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,6 +172,7 @@ def scratch(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(matrix, monkeypatch, scratch):
     configurations = propose_heads(swept(12))
     alone = fit_heads(configurations, matrix, workers=1)
@@ -260,6 +261,7 @@ def test_proposals_spread_over_their_ranges():
     assert np.diff(np.concatenate([[-4], rates, [-2]])).max() < 0.1, "independent draws leave gaps of about 0.1"
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_an_error_and_leaves_nothing(matrix, monkeypatch, scratch):
     shared = Shared(monkeypatch, at_least=1)
     real = Worker.fit
@@ -377,6 +379,7 @@ sweep = { configurations = 6, hidden = [7] }
 """
 
 
+@pytest.mark.slow
 def test_a_study_keeps_records_and_exports_the_head_that_was_chosen(shapes, tmp_path):
     (tmp_path / "mine.toml").write_text(STUDY)
     study = Study.create(shapes, tmp_path / "study", config_file=tmp_path / "mine.toml")

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bestiary.core.config import StudyConfig, parse_config
+from bestiary.core.config import StudyConfig
 from bestiary.core.files import write_json
+from bestiary.core.parsing import parse_config
 from bestiary.core.recipes import write_study_config
 from bestiary.core.tables import write_table
 from bestiary.study.runs import RunStatus, write_status

@@ -198,3 +198,10 @@ def test_an_old_study_is_read_and_compared_where_torch_cannot_be_imported(bench)
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == ["a", "3"]
+
+
+def test_without_corrections_there_is_nothing_on_labels_as_given(bench):
+    bench.add("m", val=0.8, test=0.7)
+    found = compared(bench)
+    assert found["models"][0]["test_as_given"] is None
+    assert not [column for column in compare.comparison_table(found) if "as_given" in column]

@@ -15,11 +15,12 @@ from scipy.stats import binom
 from bestiary.core.config import StudyConfig
 from bestiary.core.errors import BestiaryError
 from bestiary.core.tables import read_table
+from bestiary.data.corrections import Correction, corrected
 from bestiary.data.index import build_index, class_names
-from bestiary.data.splits import split_images
+from bestiary.data.splits import split_images, without
 from bestiary.learn import gradients, learners
 from bestiary.study import runs
-from bestiary.study.compare import compare_runs, read_runs
+from bestiary.study.compare import compare_runs, comparison_table, read_runs
 from bestiary.study.experiment import run_model
 
 SMALL = {"size_px": 24, "interpolation": "bilinear"}
@@ -44,6 +45,20 @@ class Lab:
         self.config = StudyConfig.model_validate(values)
         self.index = build_index(self.config.data)
         self.splits = split_images(self.index, self.config.split)
+
+    def correct(self, relabelled: int = 0, dropped: int = 0, *, split: str = "test") -> list[str]:
+        """Relabel some images of a split to the next class, then drop some; returns their ids."""
+        names = class_names(self.index)
+        table = self.splits[self.splits["split"] == split].merge(self.index, on="image_id")
+        rows = [
+            Correction(row["image_id"], row["path"], "relabel", names[(names.index(row["label"]) + 1) % len(names)])
+            if number < relabelled
+            else Correction(row["image_id"], row["path"], "drop")
+            for number, row in table.head(relabelled + dropped).iterrows()
+        ]
+        self.index = corrected(self.index.drop(columns="label_given", errors="ignore"), rows)
+        self.splits = without(self.splits, self.index)
+        return [row.image_id for row in rows]
 
     def run(self, name: str) -> runs.RunRecord:
         key = runs.run_fingerprints(self.config, index=self.index, splits=self.splits)[name]
@@ -255,3 +270,103 @@ def test_metrics_are_plain_json(lab):
     text = (runs.run_dir(lab.folder, "head") / runs.METRICS).read_text()
     json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in metrics.json"))
     assert read_table(runs.run_dir(lab.folder, "head") / runs.HISTORY).notna().all(axis=None)
+
+
+# --- corrections
+
+
+def weights(lab, name):
+    return load_file(runs.run_dir(lab.folder, name) / runs.MODEL)
+
+
+def test_without_corrections_there_are_no_figures_on_labels_as_given(lab, coloured, tmp_path):
+    plain = lab.run("majority")
+    kept = Lab(coloured, tmp_path / "kept")
+    kept.correct()
+    assert kept.run("majority").metrics["test"] == plain.metrics["test"]
+    assert plain.metrics["test_as_given"] is None
+    assert kept.run("majority").metrics["test_as_given"] is None
+
+
+@pytest.mark.parametrize("name", ["probe", "cnn"])
+def test_corrected_test_labels_change_nothing_before_test_is_scored(lab, coloured, tmp_path, name):
+    plain, mended = lab.run(name), Lab(coloured, tmp_path / "mended")
+    touched = mended.correct(relabelled=5, dropped=4)
+    record = mended.run(name)
+
+    clean, now = weights(lab, name), weights(mended, name)
+    assert clean.keys() == now.keys()
+    assert all(clean[key].equal(now[key]) for key in clean)
+    pd.testing.assert_frame_equal(history(plain), history(record))
+    assert choices(plain) == choices(record)
+
+    # The figures on labels as given are those of the study that knows of no corrections.
+    as_given, before = record.metrics["test_as_given"], plain.metrics["test"]
+    assert (as_given["n_relabelled"], as_given["n_dropped"]) == (5, 4)
+    assert as_given["n"] == before["n"] == record.metrics["test"]["n"] + 4
+    assert as_given["accuracy"] == before["accuracy"]
+    assert as_given["macro_f1"]["value"] == before["macro_f1"]["value"]
+    assert as_given["macro_f1"]["low"] <= as_given["macro_f1"]["value"] <= as_given["macro_f1"]["high"]
+
+    # Dropped images have no prediction; relabelled ones are scored on the corrected class.
+    mine, theirs = (r.predictions.set_index("image_id") for r in (record, plain))
+    assert set(theirs.index) - set(mine.index) == set(touched[5:])
+    pd.testing.assert_series_equal(mine["y_pred"], theirs["y_pred"].reindex(mine.index))
+    changed = mine.index[mine["y_true"] != theirs["y_true"].reindex(mine.index)]
+    assert sorted(changed) == sorted(touched[:5])
+    right = mine[mine["split"] == "test"]
+    assert record.metrics["test"]["accuracy"]["value"] == pytest.approx(np.mean(right["y_true"] == right["y_pred"]))
+
+
+def test_test_is_scored_once_with_corrections_too(lab, monkeypatch):
+    real, seen = gradients.GradientLearner.probabilities, []
+
+    def spy(self, positions):
+        seen.append((len(positions), (runs.run_dir(lab.folder, "cnn") / runs.MODEL).exists()))
+        return real(self, positions)
+
+    drawn = lab.splits["split"].value_counts()
+    lab.correct(relabelled=1, dropped=3)
+    monkeypatch.setattr(gradients.GradientLearner, "probabilities", spy)
+    lab.run("cnn")
+    assert seen == [(drawn["val"], True), (drawn["test"], True)]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_corrections_elsewhere_are_learnt_from_and_leave_test_alone(lab, split):
+    before = lab.labels("test")
+    sizes = lab.splits["split"].value_counts()
+    lab.correct(relabelled=2, dropped=3, split=split)
+    record = lab.run("majority")
+    assert record.metrics["test_as_given"] is None
+    pd.testing.assert_series_equal(lab.labels("test"), before)
+    assert record.metrics["val"]["n"] == sizes["val"] - (3 if split == "val" else 0)
+    frequencies = lab.labels("train").value_counts(normalize=True)[class_names(lab.index)]
+    assert len(lab.labels("train")) == sizes["train"] - (3 if split == "train" else 0)
+    found = record.predictions[[f"p:{name}" for name in class_names(lab.index)]].to_numpy()
+    np.testing.assert_allclose(found, np.tile(frequencies, (len(found), 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("change", [{"relabelled": 1}, {"dropped": 1}])
+def test_a_run_s_fingerprint_follows_corrections_of_every_split(lab, split, change):
+    lab.correct()
+    before = runs.run_fingerprints(lab.config, index=lab.index, splits=lab.splits)
+    lab.correct(**change, split=split)
+    after = runs.run_fingerprints(lab.config, index=lab.index, splits=lab.splits)
+    assert not set(before.values()) & set(after.values())
+
+
+def test_the_comparison_carries_the_figures_on_labels_as_given(coloured, tmp_path):
+    lab = Lab(coloured, tmp_path / "study", {name: MODELS[name] for name in ("majority", "head")})
+    lab.correct(relabelled=2, dropped=1)
+    for name in lab.config.models:
+        lab.run(name)
+    comparison = compare_runs(read_runs(lab.folder, lab.config), lab.splits)
+    assert comparison["split_sizes"]["test"] == len(lab.labels("test"))
+    for row in comparison["models"]:
+        assert row["test_as_given"] == runs.read_run(lab.folder, row["model"]).metrics["test_as_given"]
+    sheet = comparison_table(comparison)
+    wanted = [row["test_as_given"]["accuracy"] for row in comparison["models"]]
+    for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+        assert sheet[f"test_accuracy_as_given{suffix}"].tolist() == [figures[bound] for figures in wanted]

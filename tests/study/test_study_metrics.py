@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from bestiary.study import metrics
-from bestiary.study.metrics import accuracy_of, confusion_matrix, per_class, split_metrics, top_k_right
+from bestiary.study.metrics import (
+    accuracy_of,
+    as_given_metrics,
+    confusion_matrix,
+    per_class,
+    split_metrics,
+    top_k_right,
+)
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "log_loss", "top3_accuracy")
 
@@ -164,3 +171,17 @@ def test_rows_of_the_confusion_are_true_and_columns_predicted():
 def test_accuracy_of_a_split_reads_back_its_interval():
     found = split_metrics(*sample(50), class_names=list("abcd"))
     assert accuracy_of(found).as_dict() == found["accuracy"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(splits())
+def test_figures_on_labels_as_given_are_those_of_the_same_labels(split):
+    y_true, table = split
+    found = as_given_metrics(y_true, table, relabelled=2, dropped=1)
+    whole = split_metrics(y_true, table, class_names=names(table))
+    assert found["accuracy"] == whole["accuracy"]
+    assert found["macro_f1"]["value"] == pytest.approx(
+        sk.f1_score(y_true, table.argmax(axis=1), average="macro", zero_division=0)
+    )
+    assert 0 <= found["macro_f1"]["low"] <= found["macro_f1"]["high"] <= 1
+    assert (found["n"], found["n_relabelled"], found["n_dropped"]) == (len(y_true), 2, 1)

@@ -14,8 +14,8 @@ from bestiary.core.generations import META, data_files, keys_file, read_descript
 from bestiary.core.records import RECORD
 from bestiary.core.rows import LOCK, USED, RowStore, remove_store
 
-CacheKind = Literal["pixels", "features", "activations"]
-KINDS: tuple[CacheKind, ...] = ("pixels", "features", "activations")
+CacheKind = Literal["pixels", "features", "activations", "looks"]
+KINDS: tuple[CacheKind, ...] = ("pixels", "features", "activations", "looks")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class CacheEntry:
     """One thing in the cache home.
 
     Attributes:
-        kind: the folder it lies in: pixels, features, activations, datasets, or another; empty for a file beside them.
+        kind: the folder it lies in: pixels, features, activations, looks, datasets, or another; empty for a file beside
+            them.
         name: its own name.
         path: where it lies.
         state: a `store` of rows; one that is `damaged`, whose description cannot be read; or `files` of another sort.

@@ -6,19 +6,17 @@ looking at data or weights is settled. Owns `study.toml` together with `recipes`
 Every field's description is also its documentation: `bestiary recipes show` and the docs print from here.
 """
 
-import difflib
 import re
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from bestiary.core.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 MAJORITY = "majority"
 SIMPLE_CNN = "simple_cnn"
+NO_BACKBONE = "none"
 PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -49,6 +47,9 @@ class SplitConfig(_Section):
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share on which choices are made")
     seed: int = Field(0, ge=0, description="another seed, another division")
     use_given: bool = Field(True, description="honour train/val/test folders or the split column")
+    group_duplicates: Literal["near", "exact"] = Field(
+        "near", description="which copies stay in one split: near ones too, as the audit finds them, or exact ones only"
+    )
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Self:
@@ -68,6 +69,35 @@ class PixelsConfig(_Section):
     crop_fraction: Literal["auto"] | Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         "auto", description="fit = crop only: side of the crop over the short side"
     )
+
+
+class AuditConfig(_Section):
+    """What looks for faults in the data."""
+
+    enabled: bool = Field(True, description="false: a study goes on without an audit; `bestiary audit` still runs")
+    backbone: str = Field(
+        "tf_efficientnet_lite2",
+        description="a timm architecture whose features are compared; none: look for no label errors, and for copies "
+        "by perceptual hash alone",
+    )
+    weights: str = Field("auto", description="packaged, hub, random, or the path of a .safetensors or .pth file")
+    pixels: PixelsConfig = PixelsConfig()
+    folds: int = Field(5, ge=2, le=20, description="label errors: probes, each judging the images it was not fitted on")
+    seed: int = Field(0, ge=0, description="of the folds, and of the random splits that leaks are measured with")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_weights(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("weights", "auto") == "auto":
+            return {**values, "weights": _default_weights(str(values.get("backbone", "tf_efficientnet_lite2")))}
+        return values
+
+    @field_validator("backbone")
+    @classmethod
+    def _has_features(cls, value: str) -> str:
+        if value in (SIMPLE_CNN, MAJORITY):
+            raise ValueError(f"{value} has no features of its own: take a timm architecture")
+        return value
 
 
 class HeadConfig(_Section):
@@ -286,6 +316,7 @@ class StudyConfig(_Section):
     """A whole study: one TOML file."""
 
     data: DataConfig = DataConfig()
+    audit: AuditConfig = AuditConfig()
     split: SplitConfig = SplitConfig()
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, then mps, then cpu")
     models: dict[str, ModelConfig] = Field(min_length=1, description="by name, in the order of the tables")
@@ -303,66 +334,17 @@ class StudyConfig(_Section):
         return models
 
     @model_validator(mode="after")
+    def _audits_what_it_divides_by(self) -> Self:
+        if self.split.group_duplicates == "near" and not self.audit.enabled:
+            raise ValueError(
+                'split.group_duplicates = "near" needs the audit: set it to "exact", or audit.enabled = true'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _exports_a_model_it_has(self) -> Self:
         if self.export.model != "winner" and self.export.model not in self.models:
             raise ValueError(
                 f"export.model = {self.export.model!r} is no model of this study: {', '.join(self.models)}"
             )
         return self
-
-
-def parse_config(values: dict[str, Any], *, origin: str) -> StudyConfig:
-    """Check a plain mapping and settle its defaults.
-
-    Args:
-        values: nested mapping as read from TOML.
-        origin: where it came from, for messages: a file name or "recipe quick".
-
-    Raises:
-        ConfigError: names each wrong key with its place, what is wrong and what is allowed.
-    """
-    try:
-        return StudyConfig.model_validate(values)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise ConfigError(f"{origin}:\n{problems}") from error
-
-
-def _explain(problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    # A union (all of them in models.NAME.section.key) ends the location with the type that was tried.
-    if len(location) == 5 and _is_union_tag(location[-1]):
-        location.pop()
-    key = ".".join(location) or "the whole file"
-    if problem["type"] == "extra_forbidden":
-        allowed = list(_section_of(location[:-1]).model_fields)
-        close = difflib.get_close_matches(location[-1], allowed, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; add it"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] in ("model_type", "dict_type"):
-        return f"{key}: wants a section of keys (found {problem['input']!r})"
-    if problem["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {message} (found {problem['input']!r})"
-
-
-def _is_union_tag(part: str) -> bool:
-    return part.startswith(("literal[", "constrained-", "function-")) or part in ("int", "float")
-
-
-def _section_of(location: list[str]) -> type[BaseModel]:
-    """The config section that a path of keys leads to."""
-    section: type[BaseModel] = StudyConfig
-    position = 0
-    while position < len(location):
-        if section is StudyConfig and location[position] == "models":
-            section, position = ModelConfig, position + 2
-            continue
-        annotation = section.model_fields[location[position]].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        section, position = annotation, position + 1
-    return section

@@ -6,7 +6,8 @@
     │   └── StudyConflictError    the output folder holds something else
     ├── DataError                 the data as a whole cannot be used
     │   ├── ImageError            one file is not a readable image
-    │   └── SplitError            a class or a group cannot be divided as asked
+    │   ├── SplitError            a class or a group cannot be divided as asked
+    │   └── CorrectionsError      corrections.csv: a row that cannot be, or that another row contradicts
     ├── WeightsError              weights are missing, altered or do not fit
     │   └── HubUnreachableError   the model hub did not answer
     ├── TrainingError             a model's loss became no number
@@ -48,6 +49,10 @@ class ImageError(DataError):
 
 class SplitError(DataError):
     """A class or a group is too small to be divided as asked."""
+
+
+class CorrectionsError(DataError):
+    """`corrections.csv` has a row that cannot be carried out, or two that disagree."""
 
 
 class WeightsError(BestiaryError):

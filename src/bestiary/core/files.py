@@ -131,13 +131,13 @@ def cache_home() -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, busy: str) -> Iterator[None]:
-    """Hold the lock file `path`; where another process holds it, raise StudyError with the text `busy`."""
+def exclusive(path: Path, *, busy: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `path`; where another one holds it for longer than `wait_s`, raise StudyError with `busy`."""
     from filelock import FileLock, Timeout
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(path), timeout=0)
+        lock = FileLock(str(path), timeout=wait_s)
         lock.acquire()
     except Timeout as error:
         raise StudyError(busy) from error

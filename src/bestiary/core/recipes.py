@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bestiary.core.config import ModelConfig, StudyConfig, parse_config
+from bestiary.core.config import ModelConfig, StudyConfig
 from bestiary.core.errors import ConfigError
 from bestiary.core.files import write_text
+from bestiary.core.parsing import parse_config
 
 DEFAULT_RECIPE = "quick"
 

@@ -5,7 +5,7 @@ In: `data` of a config. Out: a DataFrame, and `index.parquet`, which this module
 Columns: `image_id` (20 hexadecimal characters of the content's SHA-256; a further copy of the same bytes has `-1`,
 `-2` ... appended in the order of paths, so that ids are unique), `path` (relative to the data root, with `/`), `label`,
 `split_given`, `group_given`, `width_px`, `height_px` (as seen, after the EXIF turn), `mode`, `format`, `bytes`,
-`sha256`, `phash`, `error` (empty: read).
+`sha256`, `phash`, `error` (empty: read). A corrected index (see `corrections`) has `label_given` besides.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +25,8 @@ from bestiary.data.parallel import in_order
 from bestiary.data.walk import Listed, list_files
 
 FILE_NAME = "index.parquet"
+# How the error of an image begins that a reviewer took out.
+DROPPED = "dropped in corrections.csv"
 _FACTS = ("width_px", "height_px", "mode", "format", "phash")
 _UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
 
@@ -124,15 +126,24 @@ def readable(index: pd.DataFrame) -> pd.DataFrame:
     return index[index["error"] == ""].reset_index(drop=True)
 
 
+def is_dropped(index: pd.DataFrame) -> pd.Series:
+    """Which rows are of readable images that corrections took out: booleans."""
+    return index["error"].str.startswith(DROPPED)
+
+
 def class_names(index: pd.DataFrame) -> list[str]:
     """The classes that have a readable image, in alphabetical order."""
     return sorted(readable(index)["label"].unique())
 
 
 def index_fingerprint(index: pd.DataFrame) -> str:
-    """Changes with any file, path, label, given split, group or refusal."""
+    """Changes with any file, path, label, given split, group or refusal; not with who dropped an image."""
     columns = ["image_id", "path", "label", "split_given", "group_given", "sha256", "error"]
-    return fingerprint(index[columns].to_numpy().tolist())
+    # A corrected index in which no label differs is the index as found.
+    if "label_given" in index and (index["label_given"] != index["label"]).any():
+        columns.append("label_given")
+    errors = index["error"].mask(is_dropped(index), DROPPED)
+    return fingerprint(index[columns].assign(error=errors).to_numpy().tolist())
 
 
 def write_index(study_dir: Path, index: pd.DataFrame) -> None:

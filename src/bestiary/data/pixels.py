@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from PIL import Image
 
 from bestiary.core.errors import DataError, ImageError
 from bestiary.core.files import cache_home, fingerprint, sha256_bytes
@@ -180,10 +181,19 @@ def _decode_into(store: RowStore, images: pd.DataFrame, root: Path, *, geometry:
 
 
 def _decode(root: Path, path: str, digest: str, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    return arrange(load_as_indexed(root, path, digest), geometry)
+
+
+def load_as_indexed(root: Path, path: str, digest: str) -> Image.Image:
+    """Decode a file to RGB, if it is still what was indexed.
+
+    Raises:
+        DataError: it changed, or became unreadable, since then; names it.
+    """
     try:
         data = read_bytes(root / path)
         if sha256_bytes(data) != digest:
             raise ImageError("the file has changed")
-        return arrange(load_rgb(data), geometry)
+        return load_rgb(data)
     except ImageError as error:
         raise DataError(f"{root / path}: {error} since it was indexed; run `bestiary index` again") from error

@@ -1,17 +1,21 @@
 """Splits: which image trains, which chooses, which scores.
 
-In: the index and `split` of a config. Out: a DataFrame `image_id, group_id, split`, and `splits.parquet`, which this
-module owns.
+In: the index as found, clusters of near duplicates, and `split` of a config. Out: a DataFrame `image_id, group_id,
+split`, and `splits.parquet`, which this module owns and where `drawn` stands besides: see `without`.
 
 Images of one group stay on one side, unless folders or a column say otherwise: a given split is honoured, and
 `straddling_groups` counts what leaks through it. Exact copies (same SHA-256) always share a group, and so do images
-with the same value of the group column; groups that overlap are joined. Each class is divided in the asked proportion
-by largest remainder, so that totals equal scikit-learn's `train_test_split(stratify=...)`; larger groups go first, each
-to where its classes lack most, and single images fill up exactly.
+with the same value of the group column and, with `group_duplicates = "near"`, those of one cluster; groups that overlap
+are joined. Each class is divided in the asked proportion by largest remainder, so that totals equal scikit-learn's
+`train_test_split(stratify=...)`; larger groups go first, each to where its classes lack most, and single images fill up
+exactly. A class that groups left without an image of a split gets the smallest group that can be spared.
+
+Splits are drawn over images and labels as found: no correction moves an image to another split. Images that were
+dropped leave afterwards.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +23,27 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.core.config import SPLITS, SplitConfig
-from bestiary.core.errors import SplitError
+from bestiary.core.errors import CorrectionsError, SplitError
 from bestiary.core.files import fingerprint
 from bestiary.core.tables import read_table, write_table
-from bestiary.data.index import index_fingerprint, readable
+from bestiary.data.index import index_fingerprint, is_dropped, readable
 
 FILE_NAME = "splits.parquet"
 
 Counts = npt.NDArray[np.int64]
 
 
-def split_images(index: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
+def split_images(index: pd.DataFrame, config: SplitConfig, *, duplicates: Counts | None = None) -> pd.DataFrame:
     """Assign every readable image to train, val or test.
 
     Splits given by folders or a column are honoured unless `use_given` is off; a split that is not given is drawn
     from the images given as train, and images without one are divided like any others.
+
+    Args:
+        index: as found, without corrections.
+        config: how to divide.
+        duplicates: a cluster number for each readable image, `(n,) int64`, in the order of the index; looked at with
+            `group_duplicates = "near"` alone. They must not depend on corrections.
 
     Returns:
         `image_id, group_id, split`, in the order of the index.
@@ -42,8 +52,10 @@ def split_images(index: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
         SplitError: a class is too small, or its groups too large, for every split to get an image of it; names the
             class and the smallest fraction that works.
     """
+    if "label_given" in index:
+        raise ValueError("splits are drawn on the index as found: give it without corrections, then call `without`")
     images = readable(index)
-    groups = group_ids(images)
+    groups = group_ids(images, duplicates=_wanted(duplicates, config))
     given = images["split_given"].to_numpy(dtype=object) if config.use_given else np.full(len(images), "", object)
     given = _follow_group(given, groups)
     fractions = _fractions_to_draw(given, config)
@@ -53,8 +65,12 @@ def split_images(index: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
     if len(open_positions):
         drawn = _draw(images["label"].to_numpy()[open_positions], groups[open_positions], fractions, seed=config.seed)
         split[open_positions] = drawn
-    _refuse_empty(images["label"].to_numpy(), split, groups)
+    _refuse_empty(images, split, groups)
     return pd.DataFrame({"image_id": images["image_id"], "group_id": _group_names(groups), "split": split})
+
+
+def _wanted(duplicates: Counts | None, config: SplitConfig) -> Counts | None:
+    return duplicates if config.group_duplicates == "near" else None
 
 
 def _follow_group(given: npt.NDArray[np.object_], groups: Counts) -> npt.NDArray[np.object_]:
@@ -68,8 +84,13 @@ def _fractions_to_draw(given: npt.NDArray[np.object_], config: SplitConfig) -> d
     return {name: fraction for name, fraction in wanted.items() if not np.any(given == name)}
 
 
-def group_ids(images: pd.DataFrame) -> Counts:
-    """Group numbers `(n,) int64`: connected components of "same content" and "same value of the group column"."""
+def group_ids(images: pd.DataFrame, *, duplicates: Counts | None = None) -> Counts:
+    """Group numbers `(n,) int64`: connected components of same content, same value of the group column, same cluster.
+
+    Args:
+        images: the readable ones, as found.
+        duplicates: a cluster number for each, `(n,) int64`, or None.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -78,9 +99,14 @@ def group_ids(images: pd.DataFrame) -> Counts:
     given = images["group_given"].to_numpy()
     named = np.flatnonzero(given != "")
     group = pd.factorize(given[named])[0] + content.max() + 1
-    # A bipartite graph: images on one side, contents and group values on the other.
+    # A bipartite graph: images on one side; contents, group values and clusters on the other.
     rows = np.concatenate([np.arange(count), named])
     columns = count + np.concatenate([content, group])
+    if duplicates is not None:
+        if len(duplicates) != count:
+            raise ValueError(f"{len(duplicates)} cluster numbers for {count} readable images")
+        rows = np.concatenate([rows, np.arange(count)])
+        columns = np.concatenate([columns, columns.max() + 1 + pd.factorize(duplicates)[0]])
     nodes = int(columns.max()) + 1
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(nodes, nodes))
     labels = connected_components(graph, directed=False)[1][:count]
@@ -128,7 +154,26 @@ def _draw(
     for number in range(len(names)):
         of_class = singles[codes[singles] == number]
         split[of_class] = np.repeat(order, _fill(lacking[:, number], len(of_class)))
+    _spare_for_empty(split, codes, groups, order)
     return split
+
+
+def _spare_for_empty(split: npt.NDArray[np.object_], codes: Counts, groups: Counts, order: Sequence[str]) -> None:
+    """Give each split that lacks a class the smallest group with it whose move leaves no other class empty."""
+    places = np.array([order.index(name) for name in split], dtype=np.int64)
+    counts = np.zeros((len(order), int(codes.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (places, codes), 1)
+    for place, number in np.argwhere(counts == 0):
+        if counts[place, number]:  # a group that moved before has brought it
+            continue
+        candidates, sizes = np.unique(groups[np.isin(groups, groups[codes == number])], return_counts=True)
+        for group in candidates[np.argsort(sizes, kind="stable")]:
+            members = np.flatnonzero(groups == group)
+            needs, source = np.bincount(codes[members], minlength=counts.shape[1]), places[members[0]]
+            if (counts[source] > needs)[needs > 0].all():
+                counts[source], counts[place] = counts[source] - needs, counts[place] + needs
+                places[members], split[members] = place, order[place]
+                break
 
 
 def _members(groups: Counts, random: np.random.Generator) -> list[Counts]:
@@ -197,27 +242,79 @@ def _smallest_fraction(sizes: Counts, *, above: float) -> float:
     return next((fraction for fraction in steps if allot(sizes, fraction).min() > 0), 1.0)
 
 
-def _refuse_empty(labels: npt.NDArray[np.object_], split: npt.NDArray[np.object_], groups: Counts) -> None:
+def _refuse_empty(images: pd.DataFrame, split: npt.NDArray[np.object_], groups: Counts) -> None:
+    labels = images["label"].to_numpy(dtype=object)
     table = pd.crosstab(pd.Series(labels, name="label"), pd.Series(split, name="split"))
     for name in SPLITS:
         counts = table.get(name, pd.Series(0, index=table.index))
-        if len(empty := counts.index[counts == 0]):
-            of_class = labels == empty[0]
-            raise SplitError(
-                f"class {empty[0]!r} has no {name} image: its {of_class.sum()} images form "
-                f"{len(np.unique(groups[of_class]))} groups of copies or of one group value, which stay together, "
-                "or its given split leaves it out. Add images, or take the class out"
+        if not len(empty := counts.index[counts == 0]):
+            continue
+        of_class = labels == empty[0]
+        sizes = np.unique(groups[of_class], return_counts=True)[1]
+        mend = "Add images, or take the class out"
+        if (exact := len(np.unique(group_ids(images)[of_class]))) > len(sizes):
+            mend += (
+                f'; or set split.group_duplicates = "exact", whereupon near duplicates may part and they form {exact} '
+                "groups"
             )
+        raise SplitError(
+            f"class {empty[0]!r} has no {name} image: its {of_class.sum()} images form {len(sizes)} groups of copies "
+            f"or of one group value (the largest of {sizes.max()} images), which stay together, or its given split "
+            f"leaves it out. {mend}"
+        )
+
+
+def without(splits: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
+    """Let the images leave that corrections dropped; all others stay in the split they were drawn into.
+
+    Args:
+        splits: of `split_images`, or of this function.
+        corrected: of `corrections.corrected`.
+
+    Returns:
+        `image_id, group_id, split, drawn`: the same rows. `drawn` is the split that an image was drawn into, `split`
+        the same, or "" where the image was dropped.
+
+    Raises:
+        CorrectionsError: a split is left without an image of a class.
+    """
+    drawn = splits["drawn"] if "drawn" in splits else splits["split"]
+    gone = splits["image_id"].isin(corrected.loc[is_dropped(corrected), "image_id"])
+    table = splits.assign(split=drawn.mask(gone, ""), drawn=drawn)
+    joined = table.merge(corrected[["image_id", "path", "label", "label_given"]], on="image_id")
+    present = set(zip(joined["label"], joined["split"], strict=True))
+    for label, split in sorted(set(zip(joined["label_given"], joined["drawn"], strict=True)) - present):
+        rows = joined[(joined["label_given"] == label) & (joined["drawn"] == split)]
+        dropped = int((rows["split"] == "").sum())
+        first = repr(rows["path"].iloc[0]) + (" ..." if len(rows) > 1 else "")
+        raise CorrectionsError(
+            f"corrections.csv leaves class {label!r} without a {split} image: of {len(rows)} ({first}), {dropped} "
+            f"dropped and {len(rows) - dropped} relabelled. Undo one, add images, or draw another division (split.seed)"
+        )
+    return table
 
 
 def straddling_groups(splits: pd.DataFrame) -> int:
     """How many groups lie in more than one split: none, unless the data came divided so."""
-    return int((splits.groupby("group_id")["split"].nunique() > 1).sum())
+    kept = splits[splits["split"] != ""]
+    return int((kept.groupby("group_id")["split"].nunique() > 1).sum())
 
 
-def splits_fingerprint(index: pd.DataFrame, config: SplitConfig) -> str:
-    """Changes with the index or with how it is divided."""
-    return fingerprint([index_fingerprint(index), config.model_dump(mode="json"), "rules 1"])
+def splits_fingerprint(
+    index: pd.DataFrame,
+    config: SplitConfig,
+    *,
+    duplicates: Counts | None = None,
+    corrected: pd.DataFrame | None = None,
+) -> str:
+    """Changes with the index as found, with how it is divided, with clusters that count, and with which are dropped.
+
+    It does not change with corrected labels: call `without` on splits that are read back, for its check.
+    """
+    clusters = _wanted(duplicates, config)
+    numbers = None if clusters is None else pd.factorize(clusters)[0].tolist()
+    gone = [] if corrected is None else sorted(corrected.loc[is_dropped(corrected), "image_id"])
+    return fingerprint([index_fingerprint(index), config.model_dump(mode="json"), numbers, gone, "rules 2"])
 
 
 def write_splits(study_dir: Path, splits: pd.DataFrame, *, fingerprint: str) -> None:

@@ -15,7 +15,7 @@ from bestiary.core.config import DataConfig
 from bestiary.core.errors import ConfigError, DataError
 from bestiary.data.datasets import data_root, default_rename, is_table
 
-_SPLIT_FOLDERS = {
+SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -57,7 +57,7 @@ def _from_folder(root: Path) -> list[Listed]:
         names = [entry.name for entry in os.scandir(root) if os.path.isdir(entry) and not _is_system(entry.name)]
     except OSError as error:
         raise DataError(f"cannot list {root}: {error.strerror}. Give yourself permission to read it.") from error
-    by_split = bool(names) and all(name.casefold() in _SPLIT_FOLDERS for name in names) and len(names) > 1
+    by_split = bool(names) and all(name.casefold() in SPLIT_FOLDERS for name in names) and len(names) > 1
     listed = [_place(path, error, by_split=by_split) for path, error in _walk(root)]
     if not listed:
         raise DataError(f"{root} is empty: it should hold one folder a class, with that class's images in it")
@@ -72,7 +72,7 @@ def _from_folder(root: Path) -> list[Listed]:
 def _place(path: str, error: str, *, by_split: bool) -> Listed:
     """Label and split from the folders: [split/]class/.../file."""
     parts = path.split("/")
-    split = _SPLIT_FOLDERS[parts[0].casefold()] if by_split and parts[0].casefold() in _SPLIT_FOLDERS else ""
+    split = SPLIT_FOLDERS[parts[0].casefold()] if by_split and parts[0].casefold() in SPLIT_FOLDERS else ""
     folders = parts[1:-1] if split else parts[:-1]
     label = folders[0] if folders else ""
     if not error and any(_is_system(part) for part in parts):
@@ -148,13 +148,13 @@ def _from_table(path: Path, data: DataConfig) -> list[Listed]:
         file, label = columns["path_column"][number], columns["label_column"][number]
         split = columns["split_column"][number].casefold()
         error = "" if label else "has no label"
-        if split and split not in _SPLIT_FOLDERS:
+        if split and split not in SPLIT_FOLDERS:
             raise DataError(f"{path}, row {number + 1}: split {split!r} is none of train, val, test")
         listed.append(
             Listed(
                 path=(file.replace("\\", "/") if os.sep == "\\" else file) or f"row {number + 1}",
                 label=label,
-                split=_SPLIT_FOLDERS.get(split, ""),
+                split=SPLIT_FOLDERS.get(split, ""),
                 group=columns["group_column"][number],
                 error=error if file else "has no path",
             )

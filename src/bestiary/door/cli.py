@@ -6,16 +6,34 @@ not run), 2 wrong use, 130 interrupted.
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
-from bestiary.core.errors import BestiaryError, UsageError
-from bestiary.core.progress import SILENT, Console, Progress
-
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+from bestiary.core.errors import BestiaryError
+from bestiary.door.cache_commands import cache_app
+from bestiary.door.options import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    ConfigFile,
+    Data,
+    Folder,
+    Force,
+    Json,
+    Out,
+    Overrides,
+    Quiet,
+    RecipeName,
+    Resume,
+    open_study,
+    progress_of,
+    relative,
+    show_result,
+    when_there,
+)
+from bestiary.door.recipe_commands import recipes_app
 
 _INTERRUPTED = "\ninterrupted; what is complete is kept: run the same command to go on"
 
@@ -33,63 +51,8 @@ app = typer.Typer(
     ),
     epilog="Example: bestiary study photos/ --out my-study",
 )
-recipes_app = typer.Typer(
-    no_args_is_help=False,
-    invoke_without_command=True,
-    help="List the recipes, or show one as TOML.",
-    epilog="Example: bestiary recipes show quick > my-study.toml",
-)
 app.add_typer(recipes_app, name="recipes")
-cache_app = typer.Typer(
-    invoke_without_command=True,
-    help="What lies in the caches, how large, and when last used; clear them.",
-    epilog="Example: bestiary cache",
-)
 app.add_typer(cache_app, name="cache")
-
-Data = Annotated[str, typer.Argument(help="Folder of class folders, CSV or Parquet table, or a named set.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
-Folder = Annotated[Path, typer.Argument(help="A study's folder.")]
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe; see `bestiary recipes`.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file instead of a recipe.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key: models.lite2-probe.head.hidden=512. Repeatable.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Where --out holds a study: go on with the configuration it has.")
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Where --out holds a study: give it this configuration; redo what changes.")
-]
-
-T = TypeVar("T")
-
-
-def _progress(quiet: bool) -> Progress:
-    return SILENT if quiet else Console()
-
-
-def _when_there(resume: bool, force: bool) -> Literal["refuse", "resume", "force"]:
-    if resume and force:
-        raise UsageError("--resume and --force exclude each other")
-    return "resume" if resume else "force" if force else "refuse"
-
-
-def _open(study: Path, quiet: bool) -> Any:
-    from bestiary.door.workflow import Study
-
-    return Study.open(study, progress=_progress(quiet))
-
-
-def _show(value: T, as_json: bool, show: Callable[[T], None]) -> None:
-    from bestiary.door.printing import print_json
-
-    if as_json:
-        print_json(value)
-    else:
-        show(value)
 
 
 @app.command(epilog="Example: bestiary study photos/ --out my-study --set models.lite2-probe.head.hidden=512")
@@ -104,7 +67,7 @@ def study(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Index, split, train, compare, report, export. Run it again and it goes on where it was."""
+    """Index, audit, split, train, compare, report, export. Run it again and it goes on where it was."""
     from bestiary.door.printing import print_comparison
     from bestiary.door.workflow import Study, StudyResult
 
@@ -114,8 +77,8 @@ def study(
         recipe=recipe,
         config_file=config,
         overrides=overrides or (),
-        when_there=_when_there(resume, force),
-        progress=_progress(quiet),
+        when_there=when_there(resume, force),
+        progress=progress_of(quiet),
     )
     result = begun.run()
 
@@ -125,21 +88,15 @@ def study(
         for name, reason in result.not_run.items():
             print(f"not run  {name}: {reason}")
         print(f"winner   {result.winner or 'none: no model but the dummy was run'}")
-        print(f"report   {_relative(result.report)}")
+        print(f"report   {relative(result.report)}")
         if result.model:
-            print(f"model    {_relative(result.model)}")
+            print(f"model    {relative(result.model)}")
 
     if as_json:
-        _show({"study": begun.path, **result.__dict__}, True, print)
+        show_result({"study": begun.path, **result.__dict__}, True, print)
     else:
         show(result)
     return EXIT_FAILED if result.not_run else EXIT_DONE
-
-
-def _relative(path: Path) -> str:
-    """As short as can be for a person who is to open it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 @app.command(epilog="Example: bestiary init photos/ --out my-study --recipe thorough")
@@ -162,10 +119,10 @@ def init(
         recipe=recipe,
         config_file=config,
         overrides=overrides or (),
-        when_there=_when_there(resume, force),
+        when_there=when_there(resume, force),
     )
     file = begun.path / STUDY_FILE
-    _show({"study": begun.path, "config": file}, as_json, lambda _: print(_relative(file)))
+    show_result({"study": begun.path, "config": file}, as_json, lambda _: print(relative(file)))
 
 
 @app.command(epilog="Example: bestiary index my-study")
@@ -173,7 +130,7 @@ def index(study: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Read every file of the data: what it is, or why it was left out."""
     from bestiary.door.printing import print_rows
 
-    table = _open(study, quiet).index()
+    table = open_study(study, quiet).index()
 
     def show(_: Any) -> None:
         read = table[table["error"] == ""]
@@ -185,7 +142,44 @@ def index(study: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
         if len(left_out) > 20:
             print(f"  ... and {len(left_out) - 20} more, in index.parquet")
 
-    _show(table, as_json, show)
+    show_result(table, as_json, show)
+
+
+@app.command(epilog="Example: bestiary audit my-study")
+def audit(study: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Look for what is wrong: unreadable files, copies, leaks, label errors, outliers, bad quality, shortcuts."""
+    from bestiary.door.printing import print_findings
+
+    show_result(open_study(study, quiet).audit(), as_json, print_findings)
+
+
+@app.command(epilog="Example: bestiary review my-study")
+def review(
+    study: Folder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    reviewer: Annotated[str, typer.Option(help="Who decides; written beside each decision. Default: the user.")] = "",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """Go through the findings on a local page; every decision is saved at once in corrections.csv."""
+    from bestiary.door.reviewing import review_study
+
+    review_study(study, port=port, reviewer=reviewer, browser=browser)
+
+
+@app.command("apply", epilog="Example: bestiary apply my-study --to photos-clean")
+def apply_(
+    study: Folder,
+    to: Annotated[Path, typer.Option("--to", help="A folder that is not there yet, or is empty.")],
+    how: Annotated[
+        Literal["copy", "hardlink", "symlink"], typer.Option(help="Copy the files, or link to them.")
+    ] = "copy",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a clean copy of the data, corrections.csv carried out; nothing of the original changes."""
+    from bestiary.door.printing import print_applied
+
+    show_result(open_study(study, quiet).apply(to, how=how), as_json, print_applied)
 
 
 @app.command(epilog="Example: bestiary split my-study")
@@ -193,9 +187,9 @@ def split(study: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Divide the images into train, val and test; copies stay on one side."""
     from bestiary.door.printing import print_rows
 
-    table = _open(study, quiet).split()
+    table = open_study(study, quiet).split()
     counts = table["split"].value_counts()
-    _show(
+    show_result(
         table,
         as_json,
         lambda _: print_rows(("split", "images"), [(name, f"{counts[name]}") for name in ("train", "val", "test")]),
@@ -212,9 +206,9 @@ def train(
     """Train models, and score each once on test; those that are complete are kept."""
     from bestiary.door.printing import print_rows
 
-    table = _open(study, quiet).train(models or ())
+    table = open_study(study, quiet).train(models or ())
     rows = [(row.model, row.status, row.reason) for row in table.itertuples()]
-    _show(table, as_json, lambda _: print_rows(("model", "status", "reason"), rows))
+    show_result(table, as_json, lambda _: print_rows(("model", "status", "reason"), rows))
     return EXIT_FAILED if (table["status"] != "done").any() else EXIT_DONE
 
 
@@ -223,14 +217,14 @@ def compare(study: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Rank the models on validation; compare each with the winner on test."""
     from bestiary.door.printing import print_comparison
 
-    _show(_open(study, quiet).compare(), as_json, print_comparison)
+    show_result(open_study(study, quiet).compare(), as_json, print_comparison)
 
 
 @app.command(epilog="Example: bestiary report my-study")
 def report(study: Folder, as_json: Json = False, quiet: Quiet = False) -> None:
     """Write report.html: one file, no network."""
-    path = _open(study, quiet).report()
-    _show({"report": path}, as_json, lambda _: print(_relative(path)))
+    path = open_study(study, quiet).report()
+    show_result({"report": path}, as_json, lambda _: print(relative(path)))
 
 
 @app.command(epilog="Example: bestiary export my-study --model lite0-probe")
@@ -241,8 +235,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write model/: safetensors, ONNX, preprocessing, class names, a model card."""
-    path = _open(study, quiet).export(model)
-    _show({"model": path}, as_json, lambda _: print(_relative(path)))
+    path = open_study(study, quiet).export(model)
+    show_result({"model": path}, as_json, lambda _: print(relative(path)))
 
 
 @app.command(epilog="Example: bestiary predict my-study/model new/*.jpg more-photos/ --out predictions.csv")
@@ -259,40 +253,7 @@ def predict(
     """Classify images: one row a file; a file that cannot be read is a row with its error."""
     from bestiary.door.predicting import predict_to
 
-    return predict_to(model, inputs, out=out, top_k=top_k, as_json=as_json, progress=_progress(quiet))
-
-
-@recipes_app.callback()
-def recipes(context: typer.Context, as_json: Json = False) -> None:
-    """List the recipes, or show one as TOML."""
-    if context.invoked_subcommand is not None:
-        return
-    from bestiary.core.recipes import list_recipes
-    from bestiary.door.printing import print_rows
-
-    rows = [(recipe.name, recipe.summary) for recipe in list_recipes()]
-    values = [{"name": name, "summary": summary} for name, summary in rows]
-    _show(values, as_json, lambda _: print_rows(("recipe", "what for"), rows))
-
-
-@recipes_app.command("show", epilog="Example: bestiary recipes show quick > my-study.toml")
-def recipes_show(name: Annotated[str, typer.Argument(help="A recipe.")]) -> None:
-    """Print a recipe as TOML, with what it is for, how long it takes and what to expect in its head."""
-    from bestiary.core.recipes import get_recipe
-
-    print(get_recipe(name).text, end="")
-
-
-@recipes_app.command("keys", epilog="Example: bestiary recipes keys | grep optimizer")
-def recipes_keys(as_json: Json = False) -> None:
-    """Every key that a study file may have: what is allowed, the default, what it does."""
-    from bestiary.core.recipes import list_keys
-    from bestiary.door.printing import print_rows
-
-    keys = [(key.name, key.allowed, key.default, key.description) for key in list_keys()]
-    headers = ("key", "allowed", "default", "what it does")
-    values = [dict(zip(headers, key, strict=True)) for key in keys]
-    _show(values, as_json, lambda _: print_rows(headers, keys))
+    return predict_to(model, inputs, out=out, top_k=top_k, as_json=as_json, progress=progress_of(quiet))
 
 
 @app.command(epilog="Example: bestiary fetch animals10")
@@ -301,7 +262,7 @@ def fetch(name: Annotated[Literal["animals10"], typer.Argument(help="A named set
     from bestiary.data.datasets import fetch_animals10
 
     path = fetch_animals10()
-    _show({"name": name, "path": path}, as_json, lambda _: print(path))
+    show_result({"name": name, "path": path}, as_json, lambda _: print(path))
 
 
 @app.command(epilog="Example: bestiary doctor --json")
@@ -309,39 +270,7 @@ def doctor(as_json: Json = False) -> None:
     """What is installed, devices, threads, caches and their size, which weights are here."""
     from bestiary.door.doctor import examine, print_examination
 
-    _show(examine(), as_json, print_examination)
-
-
-@cache_app.callback()
-def cache(context: typer.Context, as_json: Json = False) -> None:
-    """What lies in the caches, how large, and when last used; clear them."""
-    if context.invoked_subcommand is None:
-        cache_show(as_json)
-
-
-@cache_app.command("show", epilog="Example: bestiary cache show --json")
-def cache_show(as_json: Json = False) -> None:
-    """What lies in the caches: kind, rows, size, last use, what it is made of."""
-    from bestiary.door.caching import look_at_caches, print_caches
-
-    _show(look_at_caches(), as_json, print_caches)
-
-
-@cache_app.command("clear", epilog="Example: bestiary cache clear --older-than 30")
-def cache_clear(
-    older_than: Annotated[int | None, typer.Option(min=0, help="Stores unused for so many days.")] = None,
-    study: Annotated[Path | None, typer.Option(help="The rows of a study's images, in all stores.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All stores.")] = False,
-    kind: Annotated[Literal["pixels", "features", "activations"] | None, typer.Option(help="Only these.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Json = False,
-) -> int:
-    """Free disk by age, by study, or whole. It loses only time, other studies' too where they share images."""
-    from bestiary.door.caching import clear_caches, print_cleared
-
-    done = clear_caches(older_than_days=older_than, study=study, everything=everything, kind=kind, yes=yes)
-    _show(done, as_json, print_cleared)
-    return EXIT_FAILED if done["failed"] else EXIT_DONE
+    show_result(examine(), as_json, print_examination)
 
 
 @app.command(epilog="Example: bestiary demo --out bestiary-demo")
@@ -353,7 +282,7 @@ def demo(
     """The whole way on scikit-learn's digits with planted faults: under a minute, no network."""
     from bestiary.door.demo import print_demo, run_demo
 
-    _show(run_demo(out, progress=_progress(quiet)), as_json, print_demo)
+    show_result(run_demo(out, progress=progress_of(quiet)), as_json, print_demo)
 
 
 def run(arguments: list[str]) -> int:

@@ -4,32 +4,18 @@ In: plain values and tables. Out: lines on stdout; nothing else in the package w
 """
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from bestiary.core.plain import plain
+from bestiary.data.apply import Applied
+
 
 def print_json(value: Any) -> None:
     """One JSON document; NaN becomes null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, pd.DataFrame):
-        return [_plain(row) for row in value.to_dict("records")]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | bool):
-        return value
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return value if isinstance(value, int) else str(value)
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -70,3 +56,30 @@ def _versus(difference: float | None, p_value: float | None) -> str:
     if pd.isna(difference) or difference is None or p_value is None:
         return ""
     return f"{difference:+.4f}, p = {p_value:.2g}" + ("" if p_value < 0.05 else " (not told apart)")
+
+
+_SHOWN = 20
+
+
+def print_findings(table: pd.DataFrame) -> None:
+    """Counts by issue, then the most urgent findings, a line each."""
+    if table.empty:
+        print("no finding")
+        return
+    counts = table.groupby(["issue", "severity"], sort=False).size()
+    print_rows(("issue", "severity", "findings"), [(*key, f"{count}") for key, count in counts.items()])
+    print()
+    for row in table.head(_SHOWN).itertuples():
+        where = ascii(row.path)[1:-1] or f"class {row.label}"
+        suggestion = f" -> {row.suggestion}" if row.suggestion else ""
+        print(f"{row.severity:6}  {row.issue}  {where}  [{row.label}{suggestion}]  {row.reason}")
+    if len(table) > _SHOWN:
+        print(f"... and {len(table) - _SHOWN:,} more, in audit.csv; `bestiary review` goes through them")
+
+
+def print_applied(applied: Applied) -> None:
+    """Where the clean copy lies, and what was done."""
+    print(f"files       {applied.files:,}, of which {applied.relabelled:,} relabelled and {applied.renamed:,} renamed")
+    print(f"left out    {applied.dropped:,} dropped, {applied.unreadable:,} unreadable")
+    print(f"copy        {applied.folder}")
+    print(f"manifest    {applied.manifest}")

@@ -10,23 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from bestiary.audit.duplicates import duplicate_groups, read_duplicates
 from bestiary.core.config import StudyConfig
 from bestiary.core.errors import StudyConflictError, StudyError, UsageError
 from bestiary.core.files import exclusive, fingerprint
 from bestiary.core.progress import SILENT, Progress
 from bestiary.core.recipes import DEFAULT_RECIPE, load_config, read_study_config, write_study_config
 from bestiary.core.tables import table_fingerprint
+from bestiary.data import apply as applying
+from bestiary.data import corrections as correcting
 from bestiary.data import index as indexing
 from bestiary.data import splits as splitting
-from bestiary.data.datasets import data_root, is_named_set, is_table
+from bestiary.data.datasets import data_root, is_table
+from bestiary.door import auditing
+from bestiary.door.conflicts import differences, refuse_other, settled
 from bestiary.study import compare as comparing
 from bestiary.study import runs
 from bestiary.study.environment import package_versions
 
 STUDY_FILE, REPORT_FILE, LOCK_FILE = "study.toml", "report.html", ".lock"
 WhenThere = Literal["refuse", "resume", "force"]
+Clusters = npt.NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -87,18 +95,18 @@ class Study:
         """
         place = Path(out).absolute()
         file = place / STUDY_FILE
-        config = load_config(recipe=recipe, file=config_file, data_path=_settled(str(data)), overrides=overrides)
+        config = load_config(recipe=recipe, file=config_file, data_path=settled(str(data)), overrides=overrides)
         if when_there == "resume" and file.exists():
             study = cls.open(place, progress=progress)
-            for difference in _differences(config.model_dump(mode="json"), study.config.model_dump(mode="json")):
+            for difference in differences(config, study.config):
                 progress.say(f"  resumed as it is: {difference}")
             return study
         root = data_root(config.data.path)
         if not is_table(config.data.path) and place.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")
-        if file.exists():
-            _refuse_other(read_study_config(file), config, place, when_there=when_there)
-        elif place.exists() and (not place.is_dir() or any(place.iterdir())):
+        if file.exists() and when_there != "force":
+            refuse_other(read_study_config(file), config, place)
+        elif not file.exists() and place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise StudyConflictError(f"{out} is there, is not empty and is no study: choose another --out")
         if not file.exists() or read_study_config(file) != config:
             write_study_config(file, config)
@@ -127,10 +135,34 @@ class Study:
         with self._held():
             return self._index()
 
-    def split(self) -> pd.DataFrame:
-        """Divide the images: `image_id, group_id, split`."""
+    def audit(self) -> pd.DataFrame:
+        """Look for what is wrong with the data: one row a finding, most urgent first."""
         with self._held():
-            return self._split(self._need_index())
+            return self._audit(self._need_index())
+
+    def apply(self, to: Path | str, *, how: applying.How = "copy") -> applying.Applied:
+        """Write a clean copy of the data, with `corrections.csv` carried out; nothing of the original changes.
+
+        Args:
+            to: a folder that is not there yet, or is empty.
+            how: copies of the files, or links to them.
+        """
+        with self._held():
+            return applying.apply_corrections(
+                self._need_index(),
+                correcting.read_corrections(self.path),
+                self.data_root,
+                Path(to),
+                study_dir=self.path,
+                how=how,
+                progress=self._progress,
+            )
+
+    def split(self) -> pd.DataFrame:
+        """Divide the images: `image_id, group_id, split`. Needs the audit, whose near duplicates stay together."""
+        with self._held():
+            found = self._need_index()
+            return self._split(found, self._current(found), self._need_clusters(found))
 
     def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
         """Train the named models, or all; those that are complete are kept.
@@ -159,7 +191,10 @@ class Study:
     def run(self) -> StudyResult:
         """All stages in order, each only where something changed."""
         with self._held():
-            self._split(self._index())
+            found = self._index()
+            if self.config.audit.enabled:
+                self._audit(found)
+            self._split(found, self._current(found), self._need_clusters(found))
             self._train(())
             comparison = self._compare()
             report = self._report(comparison)
@@ -203,11 +238,29 @@ class Study:
             known, now = set(previous["image_id"]), set(index["image_id"])
             self._progress.say(f"  the data changed: {len(now - known):,} files new, {len(known - now):,} gone")
 
-    def _split(self, index: pd.DataFrame) -> pd.DataFrame:
-        key = splitting.splits_fingerprint(index, self.config.split)
+    def _audit(self, found: pd.DataFrame) -> pd.DataFrame:
+        evidence = auditing.Evidence(self.config, found, self._progress)
+        clusters = auditing.find_clusters(self.path, self.config, evidence, self._progress)
+        decided = correcting.resolve(correcting.read_corrections(self.path), found)
+        return auditing.find_faults(
+            self.path,
+            self.config,
+            evidence,
+            clusters,
+            current=self._current(found),
+            decided=decided,
+            progress=self._progress,
+        )
+
+    def _current(self, found: pd.DataFrame) -> pd.DataFrame:
+        """The index that later stages see: with the labels of `corrections.csv`, and without what it drops."""
+        return correcting.corrected(found, correcting.read_corrections(self.path))
+
+    def _split(self, found: pd.DataFrame, current: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
+        key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
         if table_fingerprint(self.path / splitting.FILE_NAME) == key:
-            return splitting.read_splits(self.path)
-        splits = splitting.split_images(index, self.config.split)
+            return splitting.without(splitting.read_splits(self.path), current)
+        splits = splitting.without(splitting.split_images(found, self.config.split, duplicates=clusters), current)
         splitting.write_splits(self.path, splits, fingerprint=key)
         sizes = splits["split"].value_counts()
         self._progress.say("  split: " + ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "val", "test")))
@@ -220,8 +273,9 @@ class Study:
     def _train(self, models: Sequence[str]) -> pd.DataFrame:
         if unknown := [name for name in models if name not in self.config.models]:
             raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self.config.models)}")
-        index = self._need_index()
-        splits = self._need_splits(index)
+        found = self._need_index()
+        index = self._current(found)
+        splits = self._need_splits(found, index)
         names = list(models) or list(self.config.models)
         keys = runs.run_fingerprints(self.config, index=index, splits=splits)
         due = [name for name in names if not runs.is_complete(self.path, name, key=keys[name])]
@@ -247,8 +301,9 @@ class Study:
         return pd.DataFrame([status.__dict__ for status in statuses if status], columns=columns)
 
     def _compare(self) -> dict[str, Any]:
-        index = self._need_index()
-        splits = self._need_splits(index)
+        found = self._need_index()
+        index = self._current(found)
+        splits = self._need_splits(found, index)
         self._need_current_runs(index, splits)
         key = comparing.comparison_fingerprint(self.path, self.config)
         if comparing.is_current(self.path, fingerprint=key):
@@ -287,21 +342,39 @@ class Study:
         return export_model(self.path, config=config, comparison=comparison, fingerprint=key)
 
     def _output_key(self, comparison: dict[str, Any], settings: dict[str, Any]) -> str:
-        index_key = table_fingerprint(self.path / indexing.FILE_NAME)
-        return fingerprint([comparison["fingerprint"], index_key, settings, package_versions()["bestiary"]])
+        tables = [table_fingerprint(self.path / name) for name in (indexing.FILE_NAME, auditing.TABLE)]
+        corrections = correcting.corrections_fingerprint(correcting.read_corrections(self.path))
+        version = package_versions()["bestiary"]
+        return fingerprint([comparison["fingerprint"], *tables, corrections, settings, version])
 
     def _need_index(self) -> pd.DataFrame:
         if not (self.path / indexing.FILE_NAME).exists():
             raise StudyError(f"{self.path} has no index yet: run `bestiary index {self.path}`")
         return indexing.read_index(self.path)
 
-    def _need_splits(self, index: pd.DataFrame) -> pd.DataFrame:
+    def _need_clusters(self, found: pd.DataFrame) -> Clusters:
+        """A cluster number for each readable image; None where the config lets near duplicates part."""
+        if self.config.split.group_duplicates == "exact":
+            return None
+        images = indexing.readable(found)
+        if table_fingerprint(self.path / auditing.CLUSTERS) != auditing.clusters_fingerprint(self.config, images):
+            raise StudyError(
+                f"near duplicates of these images have not been looked for: run `bestiary audit {self.path}`, or set "
+                'split.group_duplicates = "exact"'
+            )
+        return duplicate_groups(read_duplicates(self.path), images["image_id"])
+
+    def _need_splits(self, found: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
         file = self.path / splitting.FILE_NAME
         if not file.exists():
             raise StudyError(f"{self.path} has no splits yet: run `bestiary split {self.path}`")
-        if table_fingerprint(file) != splitting.splits_fingerprint(index, self.config.split):
-            raise StudyError(f"the index or the split settings have changed: run `bestiary split {self.path}`")
-        return splitting.read_splits(self.path)
+        clusters = self._need_clusters(found)
+        key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
+        if table_fingerprint(file) != key:
+            raise StudyError(
+                f"the index, the corrections or the split settings have changed: run `bestiary split {self.path}`"
+            )
+        return splitting.without(splitting.read_splits(self.path), current)
 
     def _need_current_runs(self, index: pd.DataFrame, splits: pd.DataFrame) -> None:
         for name, key in runs.run_fingerprints(self.config, index=index, splits=splits).items():
@@ -310,36 +383,3 @@ class Study:
                 raise StudyError(f"model {name!r} has not been trained: run `bestiary train {self.path}`")
             if status.fingerprint != key:
                 raise StudyError(f"model {name!r} is of other data or settings: run `bestiary train {self.path}`")
-
-
-def _settled(data: str) -> str:
-    """Absolute, so that the study can be opened from anywhere; a named set stays a name."""
-    return data if data == "" or is_named_set(data) else str(Path(data).expanduser().absolute())
-
-
-def _refuse_other(there: StudyConfig, wanted: StudyConfig, place: Path, *, when_there: WhenThere) -> None:
-    if there == wanted or when_there == "force":
-        return
-    differences = _differences(there.model_dump(mode="json"), wanted.model_dump(mode="json"))
-    what = "other data" if there.data != wanted.data else "another configuration"
-    raise StudyConflictError(
-        f"{place} belongs to a study of {what}: {'; '.join(differences[:5])}. Choose another --out; or --resume to go "
-        "on with the configuration it has; or --force to give it the new one and redo what that changes"
-    )
-
-
-def _differences(there: Any, wanted: Any, key: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        keys = [*there, *(name for name in wanted if name not in there)]
-        return [
-            difference
-            for name in keys
-            for difference in _differences(there.get(name), wanted.get(name), f"{key}.{name}".lstrip("."))
-        ]
-    if there == wanted:
-        return []
-    return [f"{key} is {_short(there)}, not {_short(wanted)}"]
-
-
-def _short(value: Any) -> str:
-    return "absent" if value is None else "present" if isinstance(value, dict) else repr(value)

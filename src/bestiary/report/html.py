@@ -8,7 +8,7 @@ A Content-Security-Policy in the file lets no script run but the report's own, t
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bestiary.core.files import write_text
-from bestiary.report import gallery, sections
+from bestiary.report import fix_first, gallery, sections
 from bestiary.report.record import StudyRecord, read_study
 from bestiary.report.thumbnails import Thumbnails, make_thumbnails
 from bestiary.report.wording import counted, whole
 
 FILE_NAME = "report.html"
 _SAMPLES_PER_CLASS = 3
-_SAMPLE_SHARE = 0.25
+_SAMPLE_SHARE, _FINDINGS_SHARE = 0.25, 0.6
+# Findings are judged by the eye: their pictures are larger.
+_FINDINGS_TIMES, _FINDINGS_MOST_PX = 2, 320
+_MARKUP_BYTES = 300
 # Beside its picture an image takes its id twice, its path and, a model, two places and two probabilities.
 _ENTRY_BYTES = 64
 _ENTRY_BYTES_A_MODEL = 24
@@ -54,54 +57,69 @@ def _render_within_budget(study: StudyRecord, *, fingerprint: str) -> str:
     """Render, at first without pictures to see what room is left, then with as many as fit."""
     fixed = {**sections.build_sections(study), "fingerprint": fingerprint}
     limit = study.config.report.max_bytes
-    bare = _render(study, fixed, Thumbnails(uris={}, missing={}), samples={})
+    fix = fix_first.build_fix_first(study)
+    bare = _render(study, fixed, fix, Thumbnails(uris={}, missing={}), samples={})
     room = max(limit - len(bare.encode()) - _SPARE_BYTES, 0)
     while True:
-        thumbnails, samples = _pictures(study, room=room)
-        text = _render(study, fixed, thumbnails, samples=samples)
+        thumbnails, samples = _pictures(study, fix, room=room)
+        text = _render(study, fixed, fix, thumbnails, samples=samples)
         excess = len(text.encode()) - limit
         if excess <= 0 or room == 0:
             return text
         room = max(room - excess - _SPARE_BYTES, 0)
 
 
-def _pictures(study: StudyRecord, *, room: int) -> tuple[Thumbnails, dict[str, list[str]]]:
-    """Thumbnails of samples and test images for `room` bytes, and the samples that found a place."""
+def _pictures(study: StudyRecord, fix: fix_first.FixFirst, *, room: int) -> tuple[Thumbnails, dict[str, list[str]]]:
+    """Thumbnails of samples, findings and test images for `room` bytes, and the samples that found a place."""
     paths = dict(zip(study.index["image_id"], study.index["path"], strict=True))
-    options: dict[str, Any] = {
-        "paths": paths,
-        "root": study.data_root,
-        "long_side_px": study.config.report.thumbnail_px,
-    }
-    chosen: dict[str, list[str]] = {}
-    sampled = Thumbnails(uris={}, missing={})
-    for per_class in range(_SAMPLES_PER_CLASS, 0, -1):
-        chosen = sections.sample_ids(study, per_class=per_class)
-        wanted = [image_id for ids in chosen.values() for image_id in ids]
-        budget = int(room * _SAMPLE_SHARE)
-        sampled = make_thumbnails(
-            wanted, budget_bytes=budget, overhead_bytes=lambda image_id: 300 + len(paths[image_id].encode()), **options
-        )
-        if len(sampled.uris) == len(wanted):
-            break
-    left = room - sum(map(len, sampled.uris.values()))
-    runs = study.done
+    runs, side = study.done, study.config.report.thumbnail_px
     order = gallery.by_importance(runs, gallery.test_predictions(runs))
-    tested = make_thumbnails(
-        order,
-        budget_bytes=max(left, 0),
-        overhead_bytes=lambda image_id: (
-            _ENTRY_BYTES + _ENTRY_BYTES_A_MODEL * len(runs) + 2 * len(image_id) + len(paths[image_id].encode())
-        ),
-        **options,
-    )
-    kept = {name: [image_id for image_id in ids if image_id in sampled.uris] for name, ids in chosen.items()}
-    missing = {**sampled.missing, **tested.missing}
-    return replace(tested, uris={**sampled.uris, **tested.uris}, missing=missing), kept
+    tested = set(order)
+    made, spent = Thumbnails(uris={}, missing={}), 0
+
+    def entry_bytes(image_id: str) -> int:
+        return _ENTRY_BYTES + _ENTRY_BYTES_A_MODEL * len(runs) + 2 * len(image_id) + len(paths[image_id].encode())
+
+    def add(image_ids: Sequence[str], share: float, *, times: int = 1, markup: int = 0) -> None:
+        nonlocal made, spent
+
+        def overhead_bytes(image_id: str) -> int:
+            return markup + (entry_bytes(image_id) if image_id in tested else 0)
+
+        more = make_thumbnails(
+            image_ids,
+            paths=paths,
+            root=study.data_root,
+            long_side_px=max(side, min(times * side, _FINDINGS_MOST_PX)),
+            budget_bytes=max(int((room - spent) * share), 0),
+            overhead_bytes=overhead_bytes,
+            known=made.uris,
+        )
+        fresh = [len(uri) for image_id, uri in more.uris.items() if not made.uris.get(image_id)]
+        spent += sum(fresh) + sum(map(overhead_bytes, more.uris))
+        made = Thumbnails(uris={**made.uris, **more.uris}, missing={**made.missing, **more.missing})
+
+    add(fix_first.own_ids(fix), _FINDINGS_SHARE, times=_FINDINGS_TIMES, markup=_MARKUP_BYTES)
+    before, chosen = (made, spent), dict[str, list[str]]()
+    for per_class in range(_SAMPLES_PER_CLASS, 0, -1):
+        chosen, (made, spent) = sections.sample_ids(study, per_class=per_class), before
+        wanted = [image_id for ids in chosen.values() for image_id in ids]
+        add(wanted, _SAMPLE_SHARE, markup=_MARKUP_BYTES)
+        if made.uris.keys() >= set(wanted):
+            break
+    kept = {name: [image_id for image_id in ids if image_id in made.uris] for name, ids in chosen.items()}
+    add(fix_first.near_ids(fix), _FINDINGS_SHARE, markup=_MARKUP_BYTES)
+    add(order, 1.0)
+    return made, kept
 
 
 def _render(
-    study: StudyRecord, fixed: Mapping[str, Any], thumbnails: Thumbnails, *, samples: Mapping[str, list[str]]
+    study: StudyRecord,
+    fixed: Mapping[str, Any],
+    fix: fix_first.FixFirst,
+    thumbnails: Thumbnails,
+    *,
+    samples: Mapping[str, list[str]],
 ) -> str:
     runs = study.done
     paths = dict(zip(study.index["image_id"], study.index["path"], strict=True))
@@ -120,6 +138,7 @@ def _render(
         name: [sections.Picture(image_id=i, uri=once(i), path=paths[i], true=name) for i in ids]
         for name, ids in samples.items()
     }
+    fix = fix_first.with_pictures(fix, thumbnails.uris, once)
     worst = sections.worst_pictures(runs, model=study.comparison.get("winner"), uris=thumbnails.uris, paths=paths)
     worst = [replace(picture, uri=once(picture.image_id)) for picture in worst]
     data = gallery.gallery_data(
@@ -138,6 +157,8 @@ def _render(
             **fixed,
             samples=sample_pictures,
             samples_note=_samples_note(study, samples),
+            fix=fix,
+            fix_thinned=fix_first.thinned_note(fix, thumbnails.uris),
             worst=worst,
             winner=study.comparison.get("winner"),
             missing_ids=set(thumbnails.missing),

@@ -2,7 +2,8 @@
 
 In: the folder of a study, whole or with parts missing. Out: a `StudyRecord`. Owns no file; only reads.
 
-Reads study.toml, index.parquet, splits.parquet, comparison.json and the runs of the models that study.toml names.
+Reads study.toml, index.parquet with corrections.csv laid over it, splits.parquet, what the audit wrote, comparison.json
+and the runs of the models that study.toml names.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,15 @@ from typing import Any
 
 import pandas as pd
 
+from bestiary.audit.findings import TABLE_NAME, read_findings
 from bestiary.core.config import StudyConfig
 from bestiary.core.errors import BestiaryError, StudyError
 from bestiary.core.files import read_json
 from bestiary.core.recipes import read_study_config
 from bestiary.core.tables import read_table
+from bestiary.data.corrections import Correction, corrected, read_corrections, resolve
 from bestiary.data.datasets import data_root
+from bestiary.data.index import is_dropped
 from bestiary.data.splits import straddling_groups
 from bestiary.report.wording import counted
 from bestiary.study import runs
@@ -50,8 +54,22 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class AuditRecord:
+    """What the audit wrote: `findings` as in audit.parquet, `summary` as in audit.json (empty: missing)."""
+
+    findings: pd.DataFrame
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class StudyRecord:
-    """A study as it lies on disk. `runs` are in the order of the ranking, models without a figure last."""
+    """A study as it lies on disk. `runs` are in the order of the ranking, models without a figure last.
+
+    Attributes:
+        index: with corrections: `label` and `label_given`; dropped images carry an error.
+        audit: None where the study has not been audited.
+        corrections: by image id.
+    """
 
     folder: Path
     config: StudyConfig
@@ -60,6 +78,8 @@ class StudyRecord:
     comparison: Mapping[str, Any]
     runs: list[ModelRecord]
     data_root: Path | None
+    audit: AuditRecord | None = None
+    corrections: Mapping[str, Correction] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -71,6 +91,16 @@ class StudyRecord:
         return self.index[self.index["error"] == ""]
 
     @property
+    def unreadable(self) -> pd.DataFrame:
+        """Files that are left out because they cannot be read."""
+        return self.index[(self.index["error"] != "") & ~is_dropped(self.index)]
+
+    @property
+    def dropped(self) -> pd.DataFrame:
+        """Images that a person took out."""
+        return self.index[is_dropped(self.index)]
+
+    @property
     def class_names(self) -> list[str]:
         """All class names, of the index and of the models, sorted."""
         names = {str(name) for name in self.readable["label"]}
@@ -80,7 +110,7 @@ class StudyRecord:
 def read_study(study_dir: Path) -> StudyRecord:
     """Read a study folder.
 
-    Splits, comparison and any run may be missing: the report says so and goes on.
+    Splits, audit, corrections, comparison and any run may be missing: the report says so and goes on.
 
     Raises:
         StudyError: there is no study.toml or no index.parquet; says which command makes them.
@@ -107,16 +137,25 @@ def read_study(study_dir: Path) -> StudyRecord:
     records = {name: _read_run(study_dir, name, comparison) for name in config.models}
     ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
     rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
+    index, corrections = read_table(study_dir / "index.parquet"), read_corrections(study_dir)
     return StudyRecord(
         folder=study_dir,
         config=config,
-        index=read_table(study_dir / "index.parquet"),
+        index=corrected(index, corrections),
         splits=splits,
         comparison=_complete(comparison, records),
         runs=[records[name] for name in (*ranked, *rest)],
         data_root=_data_root(config.data.path, remarks),
+        audit=_read_audit(study_dir),
+        corrections=resolve(corrections, index),
         remarks=remarks,
     )
+
+
+def _read_audit(study_dir: Path) -> AuditRecord | None:
+    if not (study_dir / TABLE_NAME).is_file():
+        return None
+    return AuditRecord(read_findings(study_dir), _json(study_dir / "audit.json"))
 
 
 def _read_run(study_dir: Path, name: str, comparison: Mapping[str, Any]) -> ModelRecord:

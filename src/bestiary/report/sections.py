@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bestiary.core.config import SPLITS
-from bestiary.report import explain, matrix, plots, tables
+from bestiary.report import as_given, audited, explain, fix_first, matrix, plots, tables
 from bestiary.report.record import ModelRecord, StudyRecord
 from bestiary.report.svg import figure_svg
 from bestiary.report.wording import counted, listed, percent, percent_interval, quoted, whole
@@ -61,8 +61,11 @@ def build_sections(study: StudyRecord) -> dict[str, Any]:
         "facts": _facts(study),
         "remarks": study.remarks,
         "data": _data(study),
+        "told": audited.build_told(study),
         "method": _method(study),
         "ranking": tables.ranking_table(study),
+        "as_given": as_given.as_given_table(study.comparison["models"]),
+        "as_given_note": as_given.as_given_note(study.comparison["models"]),
         "intervals_plot": _plot(
             "intervals", _intervals, study, alt="Test accuracy of each model with its 95 % interval"
         ),
@@ -87,9 +90,14 @@ def _facts(study: StudyRecord) -> list[tuple[str, str, str]]:
         interval = percent_interval(accuracy)
         facts.append(("Chosen model", winner["model"], str(winner.get("backbone") or "")))
         facts.append(("Test accuracy", percent(accuracy.get("value")), f"95\u00a0% interval {interval}"))
-    left_out = len(study.index) - len(study.readable)
-    facts.append(("Images", whole(len(study.readable)), f"{whole(left_out)} left out" if left_out else "none left out"))
+    out = [
+        f"{whole(len(rows))} {word}"
+        for rows, word in ((study.unreadable, "left out"), (study.dropped, "dropped"))
+        if len(rows)
+    ]
+    facts.append(("Images", whole(len(study.readable)), ", ".join(out) or "none left out"))
     facts.append(("Classes", whole(study.readable["label"].nunique()), ""))
+    facts.append(fix_first.findings_fact(study))
     not_run = len(study.comparison["not_run"])
     facts.append(
         ("Models", whole(len(study.comparison["models"])), f"{whole(not_run)} not run" if not_run else "all run")
@@ -111,20 +119,22 @@ def _intervals(study: StudyRecord, *, width_in: float) -> Figure:
 
 def _data(study: StudyRecord) -> dict[str, Any]:
     images = study.readable
-    left_out = study.index[study.index["error"] != ""]
-    rows = [[str(row["path"]), str(row["label"]), str(row["error"])] for _, row in left_out.iterrows()]
     return {
-        "lead": _data_lead(images, left_out=len(left_out)),
+        "lead": _data_lead(images, left_out=len(study.unreadable), dropped=len(study.dropped)),
         "copies": _copies_text(images),
         "counts_plot": _plot("counts", plots.class_counts, images, alt="Images per class"),
         "resolutions_plot": _plot("resolutions", plots.resolutions, images, alt="The most frequent resolutions"),
-        "left_out": tables.Table(
-            columns=["File", "Class", "Reason"], rows=rows, words=frozenset({0, 1, 2}), label="Files left out"
-        ),
+        "left_out": _left_out_table(study.unreadable, label="Files left out"),
+        "dropped": _left_out_table(study.dropped, label="Images dropped"),
     }
 
 
-def _data_lead(images: pd.DataFrame, *, left_out: int) -> str:
+def _left_out_table(files: pd.DataFrame, *, label: str) -> tables.Table:
+    rows = [[str(row["path"]), str(row["label"]), str(row["error"])] for row in files.to_dict("records")]
+    return tables.Table(columns=["File", "Class", "Reason"], rows=rows, words=frozenset({0, 1, 2}), label=label)
+
+
+def _data_lead(images: pd.DataFrame, *, left_out: int, dropped: int) -> str:
     counts = images["label"].value_counts()
     text = f"{counted(len(images), 'readable image')} in {counted(len(counts), 'class', 'classes')}"
     if counts.nunique() == 1 and len(counts) > 1:
@@ -135,7 +145,10 @@ def _data_lead(images: pd.DataFrame, *, left_out: int) -> str:
             f", from {whole(int(counts.iloc[-1]))} ({quoted(str(smallest))}) to {whole(int(counts.iloc[0]))} "
             f"({quoted(str(largest))}) a class"
         )
-    return f"{text}. " + (f"{counted(left_out, 'file')} could not be used." if left_out else "No file was left out.")
+    text += f". {counted(left_out, 'file')} could not be used." if left_out else ". No file was left out."
+    if dropped:
+        text += f" {counted(dropped, 'image')} {'was' if dropped == 1 else 'were'} dropped in a review."
+    return text
 
 
 def _copies_text(images: pd.DataFrame) -> str:
@@ -161,7 +174,7 @@ def _method(study: StudyRecord) -> dict[str, Any]:
     rows = [[str(name), *(whole(int(v)) for v in row), whole(int(row.sum()))] for name, row in counts.iterrows()]
     totals = counts.sum()
     rows.append(["All", *(whole(int(v)) for v in totals), whole(int(totals.sum()))])
-    sizes = study.splits.groupby("group_id").size()
+    sizes = study.splits[study.splits["split"] != ""].groupby("group_id").size()
     groups = sizes[sizes > 1]
     parts = []
     if len(study.splits):

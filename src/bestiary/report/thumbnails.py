@@ -38,6 +38,7 @@ def make_thumbnails(
     long_side_px: int,
     budget_bytes: int,
     overhead_bytes: Callable[[str], int] = lambda image_id: 0,
+    known: Mapping[str, str] | None = None,
 ) -> Thumbnails:
     """Make thumbnails in the given order until the budget is spent.
 
@@ -48,13 +49,18 @@ def make_thumbnails(
         long_side_px: long side of a thumbnail; smaller images stay as they are.
         budget_bytes: what all entries may take.
         overhead_bytes: what an entry takes beside its picture.
+        known: pictures that stand in the file already: they are taken as they are and cost their overhead only.
     """
     uris: dict[str, str] = {}
     missing: dict[str, str] = {}
     left = budget_bytes
     wanted = [image_id for image_id in dict.fromkeys(image_ids) if image_id in paths]
 
+    known = known or {}
+
     def encode(image_id: str) -> tuple[str, str, str]:
+        if known.get(image_id):
+            return image_id, known[image_id], ""
         if root is None:
             return image_id, "", "the folder of the images is gone"
         try:
@@ -64,7 +70,7 @@ def make_thumbnails(
 
     with ThreadPoolExecutor() as pool:
         for image_id, uri, reason in in_order(pool, encode, wanted):
-            left -= len(uri) + overhead_bytes(image_id)
+            left -= (0 if known.get(image_id) else len(uri)) + overhead_bytes(image_id)
             if left < 0:
                 break
             uris[image_id] = uri

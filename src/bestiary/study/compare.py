@@ -116,6 +116,8 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "trainable": config["trainable"],
         "val": {"n": metrics["val"]["n"], **{figure: metrics["val"][figure] for figure in FIGURES}},
         "test": {"n": metrics["test"]["n"], **{figure: metrics["test"][figure] for figure in FIGURES}},
+        # None where corrections leave the test split as it is, and in runs of before there were any.
+        "test_as_given": metrics.get("test_as_given"),
         "parameters": metrics["parameters"],
         "seconds": metrics["seconds"],
         "images_per_s": metrics["images_per_s"],
@@ -180,6 +182,9 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
             flat[f"{split}_{figure}"] = interval["value"]
             flat[f"{split}_{figure}_low"] = interval["low"]
             flat[f"{split}_{figure}_high"] = interval["high"]
+    if as_given := row.get("test_as_given"):
+        for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+            flat[f"test_accuracy_as_given{suffix}"] = as_given["accuracy"][bound]
     versus = row["versus_winner"] or {}
     flat["test_difference_to_winner"] = versus.get("difference", {}).get("value")
     flat["p_value_holm"] = versus.get("p_value_holm")

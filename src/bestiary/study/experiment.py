@@ -1,7 +1,8 @@
 """One model's config → one run.
 
 In: index, splits and a config. Out: the run's record on disk (see `runs`). Training sees the labels of train and val.
-The test split is scored once, after the weights are fixed and saved, and the record says when.
+The test split is scored once, after the weights are fixed and saved, and the record says when. Labels are those of the
+corrected index; where corrections touch the test split, the same probabilities give the figures on labels as given too.
 """
 
 import time
@@ -25,7 +26,7 @@ from bestiary.learn.devices import pick_device
 from bestiary.learn.learners import Labelled, Learner, Outcome, Probabilities, build_learner
 from bestiary.study import runs
 from bestiary.study.environment import describe_environment, package_versions
-from bestiary.study.metrics import split_metrics
+from bestiary.study.metrics import as_given_metrics, split_metrics
 
 
 def run_model(
@@ -47,8 +48,8 @@ def run_model(
         name: one of `config.models`.
         key: the run's fingerprint, see `runs.run_fingerprints`.
         config: the study's.
-        index: all files.
-        splits: which image is in which split.
+        index: all files, with corrections.
+        splits: which image is in which split; see `splits.without`.
         progress: told of every stage.
 
     Raises:
@@ -87,7 +88,7 @@ def _fit_and_score(
 ) -> tuple[str, ModelConfig]:
     """When test was scored, and the config with what a sweep chose."""
     names, clock, folder = class_names(index), Clock(), runs.run_dir(study_dir, name)
-    images = splits[["image_id", "split"]].merge(index, on="image_id", how="left", validate="one_to_one")
+    images = _images(index, splits)
     learner.prepare(images, data_root(config.data.path), clock=clock, progress=progress)
 
     start = time.perf_counter()
@@ -101,11 +102,11 @@ def _fit_and_score(
     clock.add("fit", time.perf_counter() - start, images=0)
     if learner.classifier is not None:
         save_classifier(folder / runs.MODEL, learner.classifier)
-    val_table, val_metrics = _score(learner, images, "val", names)
+    val_table, val_metrics, _ = _score(learner, images, "val", names)
 
     scored_at = now_utc()
     start = time.perf_counter()
-    test_table, test_metrics = _score(learner, images, "test", names)
+    test_table, test_metrics, as_given = _score(learner, images, "test", names)
     clock.add("score", time.perf_counter() - start, images=0)
 
     runs.write_results(
@@ -113,10 +114,22 @@ def _fit_and_score(
         name,
         environment=describe_environment(learner.describe()),
         history=outcome.history,
-        metrics=_metrics(name, names, outcome, clock, learner, val=val_metrics, test=test_metrics, scored_at=scored_at),
+        metrics={
+            **_metrics(name, names, outcome, clock, learner, val=val_metrics, test=test_metrics, scored_at=scored_at),
+            "test_as_given": as_given,
+        },
         predictions=pd.concat([val_table, test_table], ignore_index=True),
     )
     return scored_at, outcome.settled or config.models[name]
+
+
+def _images(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """The images to prepare: those of a split, and dropped ones that were drawn into test (their `split` is "")."""
+    drawn = splits["drawn"] if "drawn" in splits else splits["split"]
+    places = splits[["image_id", "split"]].assign(drawn=drawn)
+    places = places[(places["split"] != "") | (drawn == "test")]
+    images = places.merge(index, on="image_id", how="left", validate="one_to_one")
+    return images if "label_given" in images else images.assign(label_given=images["label"])
 
 
 def _labelled(images: pd.DataFrame, split: str, names: Sequence[str]) -> Labelled:
@@ -130,12 +143,22 @@ def _class_numbers(labels: pd.Series, names: Sequence[str]) -> Any:
 
 def _score(
     learner: Learner, images: pd.DataFrame, split: str, names: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Predictions and figures of one split. The only place where a split's labels meet probabilities."""
-    rows = images[images["split"] == split]
-    probabilities: Probabilities = learner.probabilities(rows.index.to_numpy(dtype=np.int64))
-    table = runs.predictions_table(rows, probabilities, names)
-    return table, split_metrics(_class_numbers(rows["label"], names), probabilities, class_names=names)
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any] | None]:
+    """Predictions and figures of one split, and those on labels as given where corrections touch it.
+
+    The only place where a split's labels meet probabilities.
+    """
+    drawn = images[images["drawn"] == split]
+    probabilities: Probabilities = learner.probabilities(drawn.index.to_numpy(dtype=np.int64))
+    kept = (drawn["split"] == split).to_numpy()
+    rows = drawn[kept]
+    table = runs.predictions_table(rows, probabilities[kept], names)
+    figures = split_metrics(_class_numbers(rows["label"], names), probabilities[kept], class_names=names)
+    relabelled, dropped = int((rows["label"] != rows["label_given"]).sum()), int((~kept).sum())
+    if not relabelled and not dropped:
+        return table, figures, None
+    given = _class_numbers(drawn["label_given"], names)
+    return table, figures, as_given_metrics(given, probabilities, relabelled=relabelled, dropped=dropped)
 
 
 def _metrics(

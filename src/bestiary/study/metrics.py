@@ -57,6 +57,33 @@ def split_metrics(
     }
 
 
+def as_given_metrics(
+    y_given: Labels, probabilities: Probabilities, *, relabelled: int, dropped: int, seed: int = 0
+) -> dict[str, Any]:
+    """Figures of a split on the labels as given, where corrections changed some: what other tools would report.
+
+    Args:
+        y_given: class numbers as found `(n,) int64`, of images that were relabelled or dropped too.
+        probabilities: `(n, class_count)`.
+        relabelled: how many of them have another class now.
+        dropped: how many of them no longer count.
+        seed: of the bootstrap.
+
+    Returns:
+        `n`, `accuracy` and `macro_f1` with `value, low, high`, `n_relabelled`, `n_dropped`.
+    """
+    confusion = confusion_matrix(y_given, probabilities.argmax(axis=1), probabilities.shape[1])
+    resampled = _averages(_resample(confusion, np.random.default_rng(seed)))["macro_f1"]
+    macro_f1 = percentile_interval(float(_averages(confusion[None])["macro_f1"][0]), resampled)
+    return {
+        "n": len(y_given),
+        "accuracy": wilson(int(np.trace(confusion)), len(y_given)).as_dict(),
+        "macro_f1": macro_f1.as_dict(),
+        "n_relabelled": relabelled,
+        "n_dropped": dropped,
+    }
+
+
 def accuracy_of(metrics: dict[str, Any]) -> Interval:
     """The accuracy in a split's figures."""
     return Interval(**metrics["accuracy"])

@@ -68,7 +68,9 @@ def run_dir(study_dir: Path, name: str) -> Path:
 
 def run_fingerprints(config: StudyConfig, *, index: pd.DataFrame, splits: pd.DataFrame) -> dict[str, str]:
     """What each model's run depends on: images, labels, splits and the model's own config, not the other models'."""
-    data = fingerprint([index_fingerprint(index), splits[["image_id", "split"]].to_numpy().tolist(), "rules 1"])
+    # Dropped images of the test split count for the figures on labels as given.
+    columns = ["image_id", "split"] + (["drawn"] if "drawn" in splits else [])
+    data = fingerprint([index_fingerprint(index), splits[columns].to_numpy().tolist(), "rules 1"])
     return {
         name: fingerprint([data, config.device, model.model_dump(mode="json")]) for name, model in config.models.items()
     }

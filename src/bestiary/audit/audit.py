@@ -1,0 +1,268 @@
+"""The audit: all parts in order → the findings of a data set, and their summary.
+
+In: the index as found and with corrections, features, looks, clusters of copies. Out: a table of findings and a
+summary; `audit.json`, which this module owns (ARCHITECTURE.md has its keys).
+
+Copies are looked for among all readable images, dropped ones included, since the split is drawn over them. Everything
+else is asked of the images that are left, with their corrected labels.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bestiary.audit.balance import find_imbalance
+from bestiary.audit.copies import copy_findings
+from bestiary.audit.duplicates import duplicate_groups
+from bestiary.audit.findings import DUPLICATE_ISSUES, Finding, findings_table
+from bestiary.audit.folds import out_of_fold_probabilities
+from bestiary.audit.labels import ceiling, class_quality, find_label_errors, noise_rate
+from bestiary.audit.leakage import measure_leakage
+from bestiary.audit.looks import Looks
+from bestiary.audit.neighbours import Features, nearest
+from bestiary.audit.outliers import find_outliers
+from bestiary.audit.quality import find_quality_issues
+from bestiary.audit.shortcuts import find_shortcuts
+from bestiary.core.config import AuditConfig, SplitConfig
+from bestiary.core.errors import BestiaryError
+from bestiary.core.files import fingerprint as hash_of
+from bestiary.core.files import read_json, write_json
+from bestiary.core.plain import plain
+from bestiary.core.progress import SILENT, Progress
+from bestiary.data.index import index_fingerprint, is_dropped
+from bestiary.data.splits import group_ids
+
+SUMMARY_NAME = "audit.json"
+_NEIGHBOURS = 16
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit came to: `findings` (see `findings`) and `summary` (see ARCHITECTURE.md, "audit.json")."""
+
+    findings: pd.DataFrame
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is audited.
+
+    Attributes:
+        index: all files, with corrections.
+        images: the readable ones that were not dropped; RangeIndex.
+        features: `(n, d) float32`, in the order of `images`; without them no labels, outliers and leaks are judged.
+        looks: in the order of `images`.
+        clusters: of copies, see `duplicates`; they may name dropped images too.
+        kept: image ids that a person has looked at and kept as they are.
+    """
+
+    index: pd.DataFrame
+    images: pd.DataFrame
+    features: Features | None
+    looks: Looks
+    clusters: pd.DataFrame
+    kept: frozenset[str]
+
+
+def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, progress: Progress = SILENT) -> Audit:
+    """Look for everything that may be wrong.
+
+    The same subject and config give the same findings.
+
+    Args:
+        subject: what is audited.
+        config: folds and seed.
+        split: the share of test images that leaks are measured with.
+        progress: told of the slow parts.
+    """
+    clock = _Clock()
+    images = subject.images
+    class_names = sorted(set(images["label"]))
+    groups = image_groups(images, subject.clusters)
+    found = _unreadable(subject.index)
+    with clock.part("copies"):
+        found += copy_findings(images, subject.clusters)
+    with clock.part("quality"):
+        found += find_quality_issues(images, subject.looks)
+        found += find_imbalance(images, class_names)
+    with clock.part("shortcuts"):
+        told, shortcuts = find_shortcuts(images, subject.looks, groups, class_names=class_names, seed=config.seed)
+        found += told
+    summary: dict[str, Any] = {"shortcuts": shortcuts, "labels": None, "leakage": None}
+    if subject.features is not None:
+        seen = _Seen(images, subject.features, groups, class_names)
+        with clock.part("labels"):
+            told, summary["labels"] = _judge_labels(seen, config, kept=subject.kept, progress=progress)
+            found += told
+        with clock.part("outliers"):
+            found += find_outliers(
+                images, seen.features, seen.neighbours, groups, class_names=class_names, kept=subject.kept
+            )
+        with clock.part("leakage"):
+            summary["leakage"] = measure_leakage(
+                seen.features,
+                seen.labels,
+                groups,
+                class_count=len(class_names),
+                test_fraction=split.test_fraction,
+                seed=config.seed,
+                progress=progress,
+            ).as_dict()
+    table = findings_table(finding for finding in found if not _settled(finding, subject.kept))
+    summary |= {
+        "images": len(images),
+        "classes": len(class_names),
+        "counts": _counts(table),
+        "duplicates": _duplicates_summary(images, subject.clusters, table),
+        "seconds": clock.seconds,
+    }
+    return Audit(table, summary)
+
+
+class _Seen:
+    """Images as a frozen backbone sees them, with class numbers and nearest neighbours."""
+
+    def __init__(
+        self, images: pd.DataFrame, features: Features, groups: npt.NDArray[np.int64], class_names: list[str]
+    ) -> None:
+        self.images, self.features, self.groups, self.class_names = images, features, groups, class_names
+        self.labels = pd.Categorical(images["label"], categories=class_names).codes.astype(np.int64)
+        self.neighbours = nearest(features, count=_NEIGHBOURS)
+
+
+def _judge_labels(
+    seen: _Seen, config: AuditConfig, *, kept: frozenset[str], progress: Progress
+) -> tuple[list[Finding], dict[str, Any] | None]:
+    """Likely label errors, and what is to be said of the labels as a whole; None where none could be judged."""
+    judged = out_of_fold_probabilities(
+        seen.features,
+        seen.labels,
+        seen.groups,
+        class_count=len(seen.class_names),
+        folds=config.folds,
+        seed=config.seed,
+        progress=progress,
+    )
+    if not judged.judged.any():
+        return [], None
+    errors = find_label_errors(
+        seen.images,
+        judged.probabilities,
+        seen.neighbours,
+        class_names=seen.class_names,
+        judged=judged.judged,
+        kept=kept,
+    )
+    rate = noise_rate(seen.labels, judged.probabilities, seen.groups, judged.judged, seed=config.seed)
+    classes = class_quality(seen.labels, judged.probabilities, judged.judged, class_names=seen.class_names)
+    return errors, {
+        "judged": int(judged.judged.sum()),
+        "probe_accuracy": judged.accuracy,
+        "flagged": len(errors),
+        "noise_rate": rate.as_dict(),
+        "ceiling": ceiling(rate).as_dict(),
+        "classes": classes.to_dict("records"),
+    }
+
+
+def image_groups(images: pd.DataFrame, clusters: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """What must not part: copies, and images of one value of the group column: `(n,) int64`."""
+    return group_ids(images, duplicates=duplicate_groups(clusters, images["image_id"]))
+
+
+def _unreadable(index: pd.DataFrame) -> list[Finding]:
+    unread = index[(index["error"] != "") & ~is_dropped(index)]
+    return [
+        Finding(
+            issue="unreadable",
+            severity="medium",
+            score=1.0,
+            action="mend",
+            reason=f"left out: {row.error}",
+            image_id=row.image_id,
+            path=row.path,
+            label=row.label,
+        )
+        for row in unread.itertuples()
+    ]
+
+
+def _settled(finding: Finding, kept: frozenset[str]) -> bool:
+    """Whether a person has seen this and kept it: all images of a cluster, or the one image."""
+    members = {finding.image_id, *(finding.related if finding.issue in DUPLICATE_ISSUES else ())}
+    return members <= kept
+
+
+def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    counts = {}
+    for issue, rows in table.groupby("issue", sort=False):
+        images = set(rows["image_id"]) - {""}
+        if issue in DUPLICATE_ISSUES:
+            images = images.union(*rows["related"])
+        counts[str(issue)] = {"findings": len(rows), "images": len(images)}
+    return counts
+
+
+def _duplicates_summary(images: pd.DataFrame, clusters: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
+    members = clusters[clusters["image_id"].isin(images["image_id"])]
+    members = members[members["cluster_id"].duplicated(keep=False)]
+    return {
+        "clusters": int(members["cluster_id"].nunique()),
+        "images": len(members),
+        "exact_images": int(members["exact"].sum()),
+        "across_classes": int((table["issue"] == "label_conflict").sum()),
+        "across_given_splits": int((table["issue"] == "leak").sum()),
+    }
+
+
+class _Clock:
+    """Seconds by part, in the order in which they ran."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, kept: frozenset[str]) -> str:
+    """Changes with any image, label, correction or setting of the audit."""
+    settings = [config.model_dump(mode="json"), split.test_fraction]
+    return hash_of([index_fingerprint(index), settings, sorted(kept), "rules 1"])
+
+
+def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:
+    """Write `audit.json`."""
+    write_json(study_dir / SUMMARY_NAME, {"fingerprint": fingerprint, **plain(summary)})
+
+
+def is_summarised(study_dir: Path, *, fingerprint: str) -> bool:
+    """Whether a whole summary of these inputs lies there."""
+    try:
+        return bool(read_summary(study_dir).get("fingerprint") == fingerprint)
+    except (BestiaryError, OSError):
+        return False
+
+
+def read_summary(study_dir: Path) -> dict[str, Any]:
+    """Read `audit.json`.
+
+    Raises:
+        FileNotFoundError: the study has not been audited.
+        BestiaryError: the file is damaged; names it.
+    """
+    content = read_json(study_dir / SUMMARY_NAME)
+    if not isinstance(content, dict):
+        raise BestiaryError(f"{study_dir / SUMMARY_NAME} is damaged. Delete it and run the command again.")
+    return content

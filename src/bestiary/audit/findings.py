@@ -1,0 +1,129 @@
+"""Findings: what is wrong with the data, one row a finding.
+
+In: `Finding`s of the parts of the audit. Out: a table, most urgent first, `audit.parquet` and, for a spreadsheet,
+`audit.csv`, which this module owns.
+
+Columns: `finding_id` (the same as long as issue and images are the same), `issue`, `severity`, `score` (in [0, 1], 1 is
+surest or worst), `image_id`, `path` and `label` (empty where a finding is about a whole class, which `label` then
+names), `related` (image ids: the others of a cluster, or the nearest neighbours), `action` (proposed), `suggestion` (a
+class, where the action is to relabel), `p_label` and `p_suggestion` (out-of-fold probabilities, or NaN), `cluster_id`
+(of duplicates, else empty), `reason`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+
+from bestiary.core.errors import BestiaryError
+from bestiary.core.files import fingerprint as hash_of
+from bestiary.core.files import write_text
+from bestiary.core.tables import read_table, table_fingerprint, write_table
+
+TABLE_NAME, CSV_NAME = "audit.parquet", "audit.csv"
+
+Issue = Literal[
+    "unreadable",
+    "label_conflict",
+    "leak",
+    "label_error",
+    "exact_duplicate",
+    "near_duplicate",
+    "outlier",
+    "shortcut",
+    "small_class",
+    "imbalance",
+    "dark",
+    "light",
+    "blurry",
+    "low_information",
+    "odd_aspect_ratio",
+    "odd_size",
+    "grayscale",
+]
+# In the order in which they are worth a person's time.
+ISSUES: tuple[Issue, ...] = get_args(Issue)
+Severity = Literal["high", "medium", "low"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+Action = Literal["relabel", "drop", "keep one", "look", "collect", "divide anew", "mend"]
+
+# Findings whose images (the row's own and the related ones) are copies of one another.
+DUPLICATE_ISSUES: tuple[Issue, ...] = ("exact_duplicate", "near_duplicate", "label_conflict", "leak")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. See the module's head for what each field holds."""
+
+    issue: Issue
+    severity: Severity
+    score: float
+    action: Action
+    reason: str
+    image_id: str = ""
+    path: str = ""
+    label: str = ""
+    related: tuple[str, ...] = ()
+    suggestion: str = ""
+    p_label: float = float("nan")
+    p_suggestion: float = float("nan")
+    cluster_id: str = ""
+
+
+COLUMNS = ("finding_id", *(field.name for field in fields(Finding)))
+
+
+def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
+    """One row a finding: by severity, then in the order of `ISSUES`, then the highest score first."""
+    rows = [{"finding_id": _finding_id(finding), **asdict(finding)} for finding in findings]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["related"] = [list(related) for related in table["related"]]
+    keys = pd.DataFrame(
+        {
+            "severity": table["severity"].map(SEVERITIES.index),
+            "issue": table["issue"].map(ISSUES.index),
+            "score": -table["score"].astype(float),
+            "place": table["path"] + table["label"],
+        }
+    )
+    return table.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+
+
+def _finding_id(finding: Finding) -> str:
+    subject = finding.image_id or finding.label
+    members = sorted(finding.related) if finding.issue in DUPLICATE_ISSUES else []
+    return hash_of([finding.issue, subject, members])[:12]
+
+
+def write_findings(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:
+    """Write `audit.csv` and `audit.parquet`."""
+    write_text(study_dir / CSV_NAME, _sheet(table))
+    write_table(study_dir / TABLE_NAME, table, fingerprint=fingerprint)
+
+
+def is_current(study_dir: Path, *, fingerprint: str) -> bool:
+    """Whether both files lie there whole, of these inputs."""
+    if table_fingerprint(study_dir / TABLE_NAME) != fingerprint:
+        return False
+    try:
+        sheet = (study_dir / CSV_NAME).read_text(encoding="utf-8")
+        return sheet == _sheet(read_findings(study_dir))
+    except (BestiaryError, OSError, UnicodeDecodeError):
+        return False
+
+
+def _sheet(table: pd.DataFrame) -> str:
+    rows = table.assign(related=[" ".join(related) for related in table["related"]])
+    return str(rows.to_csv(index=False, lineterminator="\n", float_format="%.4f"))
+
+
+def read_findings(study_dir: Path) -> pd.DataFrame:
+    """Read `audit.parquet`.
+
+    Raises:
+        FileNotFoundError: the study has not been audited.
+        BestiaryError: the file is damaged; names it.
+    """
+    return read_table(study_dir / TABLE_NAME)

@@ -1,0 +1,261 @@
+"""Corrections: what people decided about images, laid over the index; no image file is touched.
+
+In: `corrections.csv`, written by the review page or by hand, and the index as the files are. Out: the index that later
+stages see. Owns `corrections.csv` in the study folder, and `.corrections.lock` beside it.
+
+Columns: `image_id`, `path`, `action` (relabel, drop, keep), `label` (the new class of a relabel, else empty),
+`reviewed_by`, `reviewed_at` (ISO 8601, UTC). A row may name its image by `image_id` or by `path` alone; `matching` says
+which image is meant. Columns may stand in any order; columns of other names are kept and mean nothing here. What
+spreadsheets do to a file (byte order mark, other line ends, quotes, `;` or tab between values, empty lines and cells at
+the end) is read; anything else that is not as above is an error that names line and mend.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from bestiary.core.errors import CorrectionsError
+from bestiary.core.files import exclusive, now_utc, write_text
+from bestiary.core.files import fingerprint as hash_of
+from bestiary.data.correction_rows import (
+    CORRECTION_ACTIONS,
+    CORRECTIONS_COLUMNS,
+    FILE_NAME,
+    Correction,
+    CorrectionAction,
+    Problem,
+    fault_of,
+    parse,
+    refuse,
+    render,
+)
+from bestiary.data.index import DROPPED, read_index, readable
+from bestiary.data.index import FILE_NAME as INDEX_FILE
+from bestiary.data.matching import Places, loose
+
+__all__ = [
+    "CORRECTIONS_COLUMNS",
+    "CORRECTION_ACTIONS",
+    "DROPPED",
+    "FILE_NAME",
+    "Correction",
+    "CorrectionAction",
+    "change",
+    "corrected",
+    "corrections_fingerprint",
+    "decide",
+    "read_corrections",
+    "resolve",
+    "undo",
+    "write_corrections",
+]
+
+_LOCK = ".corrections.lock"
+_LOCK_WAIT_S = 10.0
+
+
+def read_corrections(study_dir: Path) -> list[Correction]:
+    """The rows of `corrections.csv`, in the file's order; none where there is no file.
+
+    Raises:
+        CorrectionsError: the file is not such a table, or a row has a wrong form; names lines and mends.
+    """
+    try:
+        data = (study_dir / FILE_NAME).read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CorrectionsError(f"cannot read {study_dir / FILE_NAME}: {error.strerror or error}") from error
+    return parse(data)
+
+
+def write_corrections(study_dir: Path, corrections: Sequence[Correction]) -> None:
+    """Write `corrections.csv`, whole or not at all, sorted by path, then by image_id.
+
+    Raises:
+        CorrectionsError: a correction has a wrong form.
+        BestiaryError: the file cannot be written.
+    """
+    write_text(study_dir / FILE_NAME, render(corrections))
+
+
+def corrections_fingerprint(corrections: Sequence[Correction]) -> str:
+    """Changes with any row, but not with their order, with a row that is there twice, or with columns not ours."""
+    rows = {tuple(getattr(correction, name) for name in CORRECTIONS_COLUMNS) for correction in corrections}
+    return hash_of(sorted(rows))
+
+
+def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str, Correction]:
+    """Which image of the index each row means: the rows by the `image_id` that the index has now.
+
+    Of several rows that agree on an image, the last is taken. Values are the rows as they stand in the file: an image
+    that has moved since has another path in the index.
+
+    Args:
+        corrections: as read.
+        index: as the files are.
+
+    Raises:
+        CorrectionsError: a row means no image of the index, or none for certain; a class that the index does not have;
+            two rows that disagree. Names up to ten rows, and the mend of each.
+    """
+    if not corrections:
+        return {}
+    positions = Places(index).find([(correction.image_id, correction.path) for correction in corrections])
+    classes, ids = sorted(set(readable(index)["label"])), index["image_id"].to_numpy()
+    problems: list[Problem] = []
+    found: dict[str, Correction] = {}
+    for correction, position in zip(corrections, positions, strict=True):
+        settled = replace(correction, label=_class(correction.label, classes), line=correction.line)
+        before = None if isinstance(position, str) else found.get(ids[position])
+        if isinstance(position, str):
+            problems.append((correction, position))
+        elif settled.label and settled.label not in classes:
+            problems.append((correction, _unknown_class(settled.label, classes)))
+        elif before is not None and before.verdict != settled.verdict:
+            said = " ".join(before.verdict).strip()
+            problems.append((correction, f"line {before.line} says {said!r} of the same image: delete one of the two"))
+        else:
+            found[ids[position]] = settled
+    refuse(problems)
+    return {image_id: found[image_id] for image_id in ids if image_id in found}
+
+
+def _class(label: str, classes: Sequence[str]) -> str:
+    return label if label in classes else label.strip() if label.strip() in classes else label
+
+
+def _unknown_class(label: str, classes: Sequence[str]) -> str:
+    cased = {name.casefold(): name for name in classes}
+    close = difflib.get_close_matches(label.strip().casefold(), cased, n=1)
+    hint = f"did you mean {cased[close[0]]!r}? " if close else ""
+    shown = ", ".join(classes[:20]) + (" ..." if len(classes) > 20 else "")
+    return f"the data have no class {label!r}: {hint}classes are {shown}"
+
+
+def corrected(index: pd.DataFrame, corrections: Sequence[Correction]) -> pd.DataFrame:
+    """The index that later stages see.
+
+    `label` is the corrected class; `label_given`, a new column, the class as found; an image that was dropped has an
+    `error` that begins with `index.DROPPED`, as if it could not be read. A file that cannot be read keeps its reason.
+
+    Raises:
+        CorrectionsError: as `resolve`; also where a class is left without an image.
+    """
+    found = resolve(corrections, index)
+    table = index.assign(label_given=index["label"])
+    place = {image_id: number for number, image_id in enumerate(index["image_id"])}
+    labels, errors = table["label"].tolist(), table["error"].tolist()
+    for image_id, correction in found.items():
+        number = place[image_id]
+        if correction.action == "relabel":
+            labels[number] = correction.label
+        elif correction.action == "drop" and not errors[number]:
+            errors[number] = _dropped(correction, table["path"].iloc[number])
+    table["label"], table["error"] = labels, errors
+    _refuse_emptied(index, table)
+    return table
+
+
+def _dropped(correction: Correction, path: str) -> str:
+    who = f" (by {correction.reviewed_by})" if correction.reviewed_by else ""
+    moved = correction.path and loose(correction.path) != loose(path)
+    return f"{DROPPED}{who}" + (f", where it is {correction.path!r}" if moved else "")
+
+
+def _refuse_emptied(index: pd.DataFrame, table: pd.DataFrame) -> None:
+    was, now = readable(index), readable(table)
+    if emptied := sorted(set(was["label"]) - set(now["label"])):
+        rows = table[(table["label_given"] == emptied[0]) & (index["error"] == "")]
+        dropped = int((rows["error"] != "").sum())
+        raise CorrectionsError(
+            f"{FILE_NAME} leaves class {emptied[0]!r} without an image: of {len(rows)}, {dropped} dropped and "
+            f"{len(rows) - dropped} relabelled. Undo some of these rows; to make two classes one, use data.rename"
+        )
+
+
+def decide(study_dir: Path, correction: Correction, *, index: pd.DataFrame | None = None) -> list[Correction]:
+    """Save a decision at once, in place of what was decided about this image before; see `change`."""
+    return change(study_dir, decided=[correction], index=index)
+
+
+def undo(study_dir: Path, image_id: str, *, index: pd.DataFrame | None = None) -> list[Correction]:
+    """Take the decision about an image back, at once; see `change`."""
+    return change(study_dir, undone=[image_id], index=index)
+
+
+def change(
+    study_dir: Path,
+    *,
+    decided: Sequence[Correction] = (),
+    undone: Sequence[str] = (),
+    index: pd.DataFrame | None = None,
+) -> list[Correction]:
+    """Save decisions about several images in one step: all of them or none.
+
+    The file is read anew under a lock of its own, so that rows of another tab or of a text editor stay, and a running
+    study holds nobody up. A decision keeps what a person wrote into columns of their own.
+
+    Args:
+        study_dir: the study's folder.
+        decided: `image_id` and `path` as the index has them; without `reviewed_at` they get the time now.
+        undone: ids of images whose decision is taken back.
+        index: as the files are; read from the study where it is not given.
+
+    Returns:
+        The rows that went or were replaced.
+
+    Raises:
+        CorrectionsError: the index has no such image or class, two decisions disagree, or the file has a row of a wrong
+            form; nothing is saved.
+        StudyError: the file has been locked for ten seconds.
+    """
+    if index is None and (study_dir / INDEX_FILE).exists():
+        index = read_index(study_dir)
+    refuse([(correction, fault) for correction in decided if (fault := fault_of(correction))])
+    paths = {}
+    if index is not None:
+        resolve(decided, index)
+        paths = dict(zip(index["image_id"], index["path"], strict=True))
+    named = [(row.image_id, row.path) for row in decided] + [(i, paths.get(i, "")) for i in undone]
+    now = now_utc()
+    added = [replace(row, reviewed_at=row.reviewed_at or now) for row in decided]
+    with _held(study_dir):
+        rows = read_corrections(study_dir)
+        everything = [*named, *((row.image_id, row.path) for row in rows)]
+        places = Places(index).find(everything) if index is not None else [""] * len(everything)
+        images = set(places[: len(named)])
+        # A row that means no image now went by this id or path when it was written.
+        is_gone = [
+            place in images if isinstance(place, int) else any(_names(row, *image) for image in named)
+            for place, row in zip(places[len(named) :], rows, strict=True)
+        ]
+        gone = [row for row, goes in zip(rows, is_gone, strict=True) if goes]
+        if gone or added:
+            stay = [row for row, goes in zip(rows, is_gone, strict=True) if not goes]
+            write_corrections(study_dir, [*stay, *(_with_extra(row, gone) for row in added)])
+    return gone
+
+
+def _names(row: Correction, image_id: str, path: str) -> bool:
+    same_path = bool(path and row.path) and loose(path) == loose(row.path)
+    return same_path or (bool(image_id) and row.image_id == image_id)
+
+
+def _with_extra(correction: Correction, gone: Sequence[Correction]) -> Correction:
+    """A person's own columns stay with the image when its decision changes."""
+    kept = {
+        name: value for row in gone if _names(row, correction.image_id, correction.path) for name, value in row.extra
+    }
+    return replace(correction, extra=tuple({**kept, **dict(correction.extra)}.items()))
+
+
+@contextmanager
+def _held(study_dir: Path) -> Iterator[None]:
+    busy = f"another process has held {study_dir / FILE_NAME} for {_LOCK_WAIT_S:g} s: stop it, or try again"
+    with exclusive(study_dir / _LOCK, busy=busy, wait_s=_LOCK_WAIT_S):
+        yield

@@ -1,0 +1,135 @@
+"""The audit as a stage of a study: what it looks at, and its files, each written only where something changed.
+
+In: the index of a study, as found and with corrections. Out: `duplicates.parquet`, then `audit.parquet`, `audit.csv`
+and `audit.json` through the modules that own them.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bestiary.audit import audit as auditing
+from bestiary.audit import duplicates, findings
+from bestiary.audit.looks import Looks, look_at
+from bestiary.audit.neighbours import Features
+from bestiary.core.config import NO_BACKBONE, ModelConfig, StudyConfig
+from bestiary.core.files import fingerprint
+from bestiary.core.progress import Progress
+from bestiary.core.tables import table_fingerprint
+from bestiary.data.corrections import Correction
+from bestiary.data.datasets import data_root
+from bestiary.data.index import readable
+
+CLUSTERS, TABLE, SUMMARY = duplicates.FILE_NAME, findings.TABLE_NAME, auditing.SUMMARY_NAME
+
+
+class Evidence:
+    """What the audit looks at, computed when it is first asked for: features and looks of all readable images."""
+
+    def __init__(self, config: StudyConfig, found: pd.DataFrame, progress: Progress) -> None:
+        self.images = readable(found)
+        self._config = config
+        self._root = data_root(config.data.path)
+        self._progress = progress
+
+    @cached_property
+    def looks(self) -> Looks:
+        return look_at(self.images, self._root, progress=self._progress)
+
+    @cached_property
+    def features(self) -> Features | None:
+        """`(n, d) float32`; None where the config wants no backbone."""
+        if self._config.audit.backbone == NO_BACKBONE:
+            return None
+        # torch takes seconds to import; a study with nothing to do is spared them.
+        from bestiary.data.pixels import PixelsOnDemand
+        from bestiary.learn.backbones import build_backbone
+        from bestiary.learn.devices import pick_device
+        from bestiary.learn.features import feature_table
+
+        wanted = self._config.audit
+        model = ModelConfig(backbone=wanted.backbone, weights=wanted.weights, pixels=wanted.pixels)
+        backbone = build_backbone(model)
+        pixels = PixelsOnDemand(self.images, self._root, geometry=backbone.preprocessing.geometry)
+        device = pick_device(self._config.device)
+        return feature_table(backbone, pixels, device=device, progress=self._progress).plain
+
+
+def find_clusters(study_dir: Path, config: StudyConfig, evidence: Evidence, progress: Progress) -> pd.DataFrame:
+    """The clusters of copies, from the study's file where it is of these images."""
+    key = clusters_fingerprint(config, evidence.images)
+    if table_fingerprint(study_dir / CLUSTERS) == key:
+        return duplicates.read_duplicates(study_dir)
+    clusters = duplicates.find_duplicates(evidence.images, evidence.looks.grey, evidence.features)
+    duplicates.write_duplicates(study_dir, clusters, fingerprint=key)
+    count = clusters["cluster_id"].nunique()
+    progress.say(f"  copies: {len(clusters):,} images in {count:,} clusters" if count else "  copies: none")
+    return clusters
+
+
+def clusters_fingerprint(config: StudyConfig, images: pd.DataFrame) -> str:
+    """Changes with the images' contents, and with the features that are compared."""
+    settings = config.audit.model_dump(mode="json", include={"backbone", "weights", "pixels"})
+    return duplicates.duplicates_fingerprint(images, settings)
+
+
+def find_faults(
+    study_dir: Path,
+    config: StudyConfig,
+    evidence: Evidence,
+    clusters: pd.DataFrame,
+    *,
+    current: pd.DataFrame,
+    decided: Mapping[str, Correction],
+    progress: Progress,
+) -> pd.DataFrame:
+    """The findings, from the study's files where they are of these images, labels and settings.
+
+    Args:
+        study_dir: the study's folder.
+        config: the study's.
+        evidence: of all readable images.
+        clusters: of copies.
+        current: the index with corrections.
+        decided: corrections by image id.
+        progress: told what was found.
+    """
+    kept = frozenset(image_id for image_id, row in decided.items() if row.action == "keep")
+    key = auditing.audit_fingerprint(current, config.audit, config.split, kept=kept)
+    key = fingerprint([key, clusters_fingerprint(config, evidence.images)])
+    if findings.is_current(study_dir, fingerprint=key) and auditing.is_summarised(study_dir, fingerprint=key):
+        return findings.read_findings(study_dir)
+    start = time.perf_counter()
+    images = readable(current)
+    places = evidence.images["image_id"].reset_index().set_index("image_id")["index"]
+    rows = places[images["image_id"]].to_numpy(dtype=np.int64)
+    features = evidence.features
+    subject = auditing.Subject(
+        index=current,
+        images=images,
+        features=None if features is None else features[rows],
+        looks=evidence.looks.subset(rows),
+        clusters=clusters,
+        kept=kept,
+    )
+    audit = auditing.run_audit(subject, config.audit, config.split, progress=progress)
+    findings.write_findings(study_dir, audit.findings, fingerprint=key)
+    settings = config.audit.model_dump(mode="json", include={"backbone", "weights", "pixels"})
+    reviewed = Counter(row.action for row in decided.values())
+    auditing.write_summary(
+        study_dir, {**audit.summary, "features": settings, "reviewed": dict(reviewed)}, fingerprint=key
+    )
+    progress.say(f"  audit in {time.perf_counter() - start:.1f} s: {_told(audit.findings)}")
+    return audit.findings
+
+
+def _told(table: pd.DataFrame) -> str:
+    counts = table["issue"].value_counts()
+    if counts.empty:
+        return "no finding"
+    return ", ".join(f"{counts[issue]:,} {issue.replace('_', ' ')}" for issue in findings.ISSUES if issue in counts)

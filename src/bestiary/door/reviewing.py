@@ -1,0 +1,30 @@
+"""`bestiary review`: the page, the browser, and what is said at the end.
+
+In: an audited study. Out: decisions in `corrections.csv`, through the room `review`.
+"""
+
+import getpass
+import sys
+import webbrowser
+from pathlib import Path
+
+from bestiary.review.server import serve
+
+
+def review_study(study: Path, *, port: int, reviewer: str, browser: bool) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        study: a study's folder.
+        port: 0 takes a free one.
+        reviewer: empty: the name of the user.
+        browser: whether to open the page.
+    """
+
+    def ready(url: str) -> None:
+        print(url, flush=True)
+        print("every decision is saved at once; Ctrl-C ends this", file=sys.stderr)
+        if browser:
+            webbrowser.open(url)
+
+    print(serve(study, reviewer=reviewer or getpass.getuser(), port=port, on_ready=ready))

@@ -1,0 +1,1 @@
+"""Review: a local page for going through findings, one decision at a time."""

@@ -1,0 +1,119 @@
+"""The findings table, and what clusters of copies become."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from bestiary.audit.copies import copy_findings
+from bestiary.audit.findings import (
+    COLUMNS,
+    CSV_NAME,
+    ISSUES,
+    SEVERITIES,
+    Finding,
+    findings_table,
+    read_findings,
+    write_findings,
+)
+
+
+def images(*rows):
+    """`id, label, given split, sha, side`; the path is made of id and label."""
+    columns = ["image_id", "label", "split_given", "sha256", "width_px"]
+    table = pd.DataFrame(rows, columns=columns)
+    paths = table["label"] + "/" + table["image_id"] + ".jpg"
+    return table.assign(path=paths, height_px=100, bytes=table["width_px"] * 10)
+
+
+def clusters(**members):
+    rows = [(i, name, 0.97, name.startswith("same")) for name, ids in members.items() for i in ids]
+    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact"])
+
+
+def test_copies_of_one_class_are_one_finding_at_the_largest():
+    table = images(("a", "cat", "", "1", 100), ("b", "cat", "", "2", 300), ("c", "cat", "", "3", 200))
+    (found,) = copy_findings(table, clusters(near=["a", "b", "c"]))
+    assert (found.issue, found.severity, found.action) == ("near_duplicate", "low", "keep one")
+    assert (found.image_id, found.related, found.score) == ("b", ("c", "a"), 0.97)
+    assert found.reason == "3 files show the same photo; the least alike of them correlate by 0.97"
+
+
+def test_the_same_bytes_are_exact():
+    table = images(("a", "cat", "", "1", 100), ("a-1", "cat", "", "1", 100))
+    (found,) = copy_findings(table, clusters(same=["a", "a-1"]))
+    assert (found.issue, found.score, found.reason) == ("exact_duplicate", 1.0, "2 files have the same bytes")
+
+
+def test_copies_with_different_labels_are_a_conflict_and_the_majority_is_suggested():
+    table = images(("a", "cat", "", "1", 300), ("b", "dog", "", "2", 200), ("c", "dog", "", "3", 200))
+    (found,) = copy_findings(table, clusters(near=["a", "b", "c"]))
+    assert (found.issue, found.severity, found.suggestion) == ("label_conflict", "high", "dog")
+    assert "dog (2), cat (1)" in found.reason
+    (even,) = copy_findings(table.iloc[:2], clusters(near=["a", "b"]))
+    assert even.suggestion == ""
+
+
+def test_copies_over_given_splits_are_a_leak_and_still_copies():
+    table = images(("a", "cat", "train", "1", 300), ("b", "cat", "test", "2", 200), ("c", "cat", "", "3", 100))
+    leak, copy = copy_findings(table, clusters(near=["a", "b", "c"]))
+    assert (leak.issue, leak.severity) == ("leak", "high")
+    assert "test and train" in leak.reason
+    assert copy.issue == "near_duplicate"
+
+
+def test_dropped_members_do_not_count():
+    table = images(("a", "cat", "", "1", 300), ("b", "cat", "", "2", 200))
+    assert copy_findings(table.iloc[:1], clusters(near=["a", "b"])) == []
+    (found,) = copy_findings(table, clusters(near=["a", "b", "gone"]))
+    assert found.related == ("b",)
+
+
+def finding(issue="label_error", severity="high", score=0.5, image_id="a", **rest):
+    return Finding(
+        issue=issue, severity=severity, score=score, action="look", reason="because", image_id=image_id, **rest
+    )
+
+
+def test_the_table_is_in_order_of_what_is_worth_a_look():
+    given = [
+        finding("grayscale", "low", 1.0),
+        finding("label_error", "high", 0.7, "b"),
+        finding("label_error", "high", 0.9, "c"),
+        finding("leak", "high", 0.1, "d"),
+        finding("blurry", "medium", 0.2, "e"),
+    ]
+    table = findings_table(given)
+    assert table["image_id"].tolist() == ["d", "c", "b", "e", "a"]
+    assert list(table.columns) == list(COLUMNS)
+    assert findings_table(reversed(given))["finding_id"].tolist() == table["finding_id"].tolist()
+    assert table["finding_id"].is_unique
+
+
+def test_a_finding_keeps_its_id_while_score_and_words_change():
+    first = findings_table([finding(score=0.5), finding("leak", related=("x", "y"))])
+    later = findings_table([finding(score=0.9, related=("n",)), finding("leak", related=("y", "x"), score=0.2)])
+    assert set(first["finding_id"]) == set(later["finding_id"])
+    other = findings_table([finding(image_id="z"), finding("leak", related=("x",))])
+    assert not set(first["finding_id"]) & set(other["finding_id"])
+
+
+@pytest.mark.parametrize("rows", [[], [finding(related=("x", "y"), suggestion='a "b", c\nd')]])
+def test_the_table_comes_back_as_written(tmp_path, rows):
+    table = findings_table(rows)
+    write_findings(tmp_path, table, fingerprint="k")
+    back = read_findings(tmp_path)
+    assert list(back.columns) == list(COLUMNS)
+    assert [list(related) for related in back["related"]] == table["related"].tolist()
+    assert back.drop(columns="related").astype(str).equals(table.drop(columns="related").astype(str))
+    sheet = pd.read_csv(tmp_path / CSV_NAME)
+    assert len(sheet) == len(rows)
+    if rows:
+        assert sheet["related"][0] == "x y"
+        assert sheet["suggestion"][0] == rows[0].suggestion
+        assert math.isnan(sheet["p_label"][0])
+
+
+def test_the_vocabulary_is_what_documents_name():
+    assert len(set(ISSUES)) == len(ISSUES)
+    assert SEVERITIES == ("high", "medium", "low")

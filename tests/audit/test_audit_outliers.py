@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bestiary.audit.findings import Finding
+from bestiary.audit.neighbours import Neighbours, nearest
+from bestiary.audit.outliers import FEWEST_IMAGES, far_cosines, find_outliers, in_spreads, relative_mahalanobis
+from tests.audit.labels_made import NAMES, Made, clouds
+
+
+def find(made: Made, *, count: int = 16, kept: frozenset[str] = frozenset()) -> list[Finding]:
+    return find_outliers(
+        made.images,
+        made.features,
+        nearest(made.features, count=count),
+        made.groups,
+        class_names=NAMES,
+        kept=kept,
+    )
+
+
+def with_strangers(made: Made, strangers: np.ndarray, groups: list[int] | None = None) -> Made:
+    """Rows put at the end, each under the label of class 0."""
+    count = len(made.labels)
+    own = np.arange(count, count + len(strangers)) if groups is None else count + np.array(groups)
+    return Made(
+        np.concatenate([made.features, strangers]).astype(np.float32),
+        np.concatenate([made.labels, np.zeros(len(strangers), np.int64)]),
+        np.concatenate([made.groups, own]).astype(np.int64),
+    )
+
+
+@pytest.fixture(scope="module")
+def strangers() -> np.ndarray:
+    """Features in directions in which no class lies."""
+    rows = np.zeros((4, 24), np.float32)
+    for number in range(4):
+        rows[number, 5 * number : 5 * number + 3] = 5.0
+    return rows
+
+
+def test_strangers_are_found_whatever_their_label(strangers: np.ndarray) -> None:
+    made = with_strangers(clouds(120, 110, 100, 90), strangers)
+    findings = find(made)
+    assert {finding.image_id for finding in findings} == {f"id{420 + number:04d}" for number in range(4)}
+    for finding in findings:
+        assert (finding.issue, finding.action, finding.label) == ("outlier", "look", "ant")
+        assert 0.5 < finding.score < 1
+        assert len(finding.related) == 8
+        assert np.isnan(finding.p_label)
+    scores = [finding.score for finding in findings]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clean_clouds_raise_hardly_an_alarm(seed: int) -> None:
+    assert len(find(clouds(150, 150, 150, 150, seed=seed))) <= 6  # 1 %
+
+
+def test_a_wrong_label_makes_no_outlier() -> None:
+    made = clouds(120, 110, 100)
+    labels = made.labels.copy()
+    labels[:5] = 2
+    assert find(Made(made.features, labels, made.groups)) == find(made) == []
+
+
+def test_a_stranger_cannot_hide_behind_its_copies(strangers: np.ndarray) -> None:
+    # As many copies as neighbours are known.
+    made = with_strangers(clouds(120, 110, 100, 90), np.repeat(strangers[:1], 17, axis=0), groups=[0] * 17)
+    assert {finding.image_id for finding in find(made)} == {f"id{number:04d}" for number in range(420, 437)}
+
+
+def test_what_a_person_kept_is_not_flagged_again(strangers: np.ndarray) -> None:
+    made = with_strangers(clouds(120, 110, 100, 90), strangers)
+    found = {finding.image_id for finding in find(made, kept=frozenset({"id0421", "id0003"}))}
+    assert found == {"id0420", "id0422", "id0423"}
+
+
+@pytest.mark.parametrize("known", [0, 3, 40])
+def test_how_many_neighbours_are_known_does_not_matter(known: int) -> None:
+    made = clouds(30, 30, spread=0.8)
+    groups = made.groups // 3
+    found = far_cosines(made.features, nearest(made.features, count=known), groups)
+    unit = made.features / np.linalg.norm(made.features, axis=1, keepdims=True)
+    cosines = np.where(groups[:, None] == groups[None, :], -2, unit @ unit.T)
+    np.testing.assert_allclose(found, -np.sort(-cosines, axis=1)[:, 9], rtol=1e-5)
+
+
+def test_with_few_others_the_farthest_counts() -> None:
+    made = clouds(3, 2)
+    found = far_cosines(made.features, nearest(made.features, count=4), np.array([0, 0, 1, 2, 3]))
+    unit = made.features / np.linalg.norm(made.features, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    expected = [cosines[0, 2:].min(), cosines[1, 2:].min(), *(np.min(cosines[row]) for row in (2, 3, 4))]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_distance_is_mahalanobis_where_there_are_many_images() -> None:
+    # With n far above d little is shrunk, and the closed form over sample covariances is a reference.
+    made = clouds(3000, 3000, spread=0.3, width=5)
+    rooted = np.sqrt(made.features.astype(float))
+    means = np.stack([rooted[made.labels == label].mean(axis=0) for label in (0, 1)])
+    within = np.linalg.inv(np.cov((rooted - means[made.labels]).T))
+    overall = np.linalg.inv(np.cov(rooted.T))
+
+    def distance(centre: np.ndarray, precision: np.ndarray) -> np.ndarray:
+        return np.einsum("ni,ij,nj->n", rooted - centre, precision, rooted - centre)
+
+    nearest_class = np.minimum(distance(means[0], within), distance(means[1], within))
+    expected = nearest_class - distance(rooted.mean(axis=0), overall)
+    found = relative_mahalanobis(made.features, made.labels, made.groups)
+    assert np.corrcoef(found, expected)[0, 1] > 0.999
+    assert np.median(np.abs(found - expected)) < 0.1
+
+
+def test_copies_do_not_move_the_classes() -> None:
+    made = clouds(40, 40, 40)
+    row = np.concatenate([np.arange(120), np.full(60, 7)])
+    alone = relative_mahalanobis(made.features, made.labels, made.groups)
+    copied = relative_mahalanobis(made.features[row], made.labels[row], made.groups[row])
+    np.testing.assert_allclose(copied, alone[row], rtol=1e-4, atol=1e-4)
+
+
+def test_spreads_do_not_move_with_what_lies_far() -> None:
+    values = np.abs(np.random.default_rng(0).normal(size=1001))
+    far = values.copy()
+    far[values.argsort()[-50:]] += 1e6
+    kept = values.argsort()[:-50]
+    np.testing.assert_allclose(in_spreads(far)[kept], in_spreads(values)[kept])
+    assert np.all(in_spreads(np.full(7, 3.0)) == 0)
+
+
+def test_too_few_images_tell_nothing(strangers: np.ndarray) -> None:
+    assert find(with_strangers(clouds(FEWEST_IMAGES // 2, FEWEST_IMAGES // 2 - 5), strangers)) == []
+
+
+def test_features_all_alike_are_no_outliers() -> None:
+    count = 2 * FEWEST_IMAGES
+    made = Made(np.ones((count, 6), np.float32), np.arange(count) % 2, np.arange(count))
+    assert find(made) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 12))
+def test_odd_shapes_do_not_make_it_fail(seed: int, classes: int, width: int) -> None:
+    random = np.random.default_rng(seed)
+    count = FEWEST_IMAGES + int(random.integers(0, 10))
+    made = Made(
+        random.normal(size=(count, width)).astype(np.float32),
+        random.integers(0, classes, count).astype(np.int64),
+        np.arange(count, dtype=np.int64),
+    )
+    assert all(0 <= finding.score <= 1 for finding in find(made, count=5))
+
+
+def test_no_neighbours_at_all_is_no_failure() -> None:
+    made = clouds(FEWEST_IMAGES, FEWEST_IMAGES)
+    empty = Neighbours(np.empty((60, 0), np.int64), np.empty((60, 0), np.float32))
+    assert find_outliers(made.images, made.features, empty, made.groups, class_names=NAMES) == []

@@ -1,0 +1,212 @@
+"""The audit, corrections and the clean copy from the command line: what each stage does with what a person decided."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image, ImageOps
+
+from bestiary.audit.audit import read_summary
+from bestiary.audit.duplicates import read_duplicates
+from bestiary.audit.findings import read_findings
+from bestiary.core.files import sha256_file
+from bestiary.data.corrections import Correction, decide
+from bestiary.data.index import read_index
+from bestiary.data.splits import read_splits
+from bestiary.door.cli import run
+
+Shapes = Callable[..., Path]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def faulty(make_shapes: Shapes, tmp_path: Path) -> Path:
+    """Shapes with a file cut short, a copy in the same class, one in another, and a mirrored one."""
+    data = make_shapes(tmp_path / "photos")
+    whole = (data / "bar" / "000.png").read_bytes()
+    (data / "bar" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    shutil.copyfile(data / "bar" / "001.png", data / "bar" / "same.png")
+    shutil.copyfile(data / "disc" / "002.png", data / "frame" / "wrong.png")
+    with Image.open(data / "disc" / "003.png") as image:
+        ImageOps.mirror(image).save(data / "disc" / "mirrored.png")
+    return data
+
+
+def begun(data: Path, out: Path, config: Path, *sets: str) -> Path:
+    options = [word for value in sets for word in ("--set", value)]
+    assert run(["init", str(data), "--out", str(out), "--config", str(config), *options]) == 0
+    for command in ("index", "audit", "split"):
+        assert run([command, str(out), "-q"]) == 0
+    return out
+
+
+def found(out: Path, issue: str) -> list[set[str]]:
+    """The files that each finding of an issue names."""
+    table, paths = read_findings(out), read_index(out).set_index("image_id")["path"]
+    rows = table[table["issue"] == issue]
+    return [{row.path, *(paths[i] for i in row.related)} for row in rows.itertuples()]
+
+
+def corrected(out: Path, path: str, action: str, label: str = "") -> None:
+    index = read_index(out)
+    image_id = index.loc[index["path"] == path, "image_id"].iloc[0]
+    decide(out, Correction(image_id=image_id, path=path, action=action, label=label, reviewed_by="me", reviewed_at=""))
+
+
+def test_the_audit_names_what_is_wrong_and_touches_nothing(
+    faulty: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(faulty)
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    assert found(out, "unreadable") == [{"bar/cut.png"}]
+    assert found(out, "exact_duplicate") == [{"bar/001.png", "bar/same.png"}]
+    assert found(out, "label_conflict") == [{"disc/002.png", "frame/wrong.png"}]
+    assert {"disc/003.png", "disc/mirrored.png"} in found(out, "near_duplicate")
+    assert tree(faulty) == before
+    capsys.readouterr()
+    assert run(["audit", str(out), "-q", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["finding_id"] for row in rows] == read_findings(out)["finding_id"].tolist()
+    assert run(["audit", str(out), "-q"]) == 0
+    assert "label_conflict  disc/002.png" in capsys.readouterr().out
+    summary = read_summary(out)
+    assert summary["counts"]["unreadable"] == {"findings": 1, "images": 1}
+    assert summary["duplicates"]["across_classes"] == 1
+
+
+def test_copies_stay_on_one_side_and_may_part_where_the_config_says(
+    faulty: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    sides = read_duplicates(out).merge(read_splits(out), on="image_id")
+    assert (sides.groupby("cluster_id")["split"].nunique() == 1).all()
+    assert len(sides) >= 6
+    apart = begun(faulty, tmp_path / "apart", tiny_config, "split.group_duplicates=exact")
+    mirrored = read_index(apart).set_index("path")["image_id"][["disc/003.png", "disc/mirrored.png"]]
+    groups = read_splits(apart).set_index("image_id")["group_id"][mirrored]
+    assert groups.nunique() == 2
+
+
+@pytest.mark.slow
+def test_a_second_audit_computes_nothing_and_a_damaged_file_is_made_anew(
+    faulty: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    files = ("duplicates.parquet", "audit.parquet", "audit.csv", "audit.json")
+    content = {name: (out / name).read_bytes() for name in files}
+    with monkeypatch.context() as patch:
+        patch.setattr("bestiary.door.auditing.duplicates.find_duplicates", None)
+        patch.setattr("bestiary.door.auditing.auditing.run_audit", None)
+        assert run(["audit", str(out), "-q"]) == 0
+    for name in files:
+        (out / name).write_bytes(content[name][: len(content[name]) // 2])
+        assert run(["audit", str(out), "-q"]) == 0
+        if name != "audit.json":  # it tells seconds
+            assert (out / name).read_bytes() == content[name], name
+
+
+@pytest.mark.slow
+def test_corrections_reach_every_later_stage(
+    faulty: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(faulty)
+    call = ["study", str(faulty), "--out", str(tmp_path / "out"), "--config", str(tiny_config), "-q"]
+    call += ["--set", "models.cnn.epochs=1"]
+    assert run(call) == 0
+    out = tmp_path / "out"
+    first = read_splits(out).set_index("image_id")["split"]
+    corrected(out, "frame/wrong.png", "relabel", "disc")
+    corrected(out, "bar/same.png", "drop")
+    assert run(["compare", str(out), "-q"]) == 1
+    assert "bestiary split" in capsys.readouterr().err
+    assert run(call) == 0
+    assert found(out, "label_conflict") == []
+    assert {"disc/002.png", "frame/wrong.png"} in found(out, "exact_duplicate")
+    splits = read_splits(out).set_index("image_id")
+    assert (splits["drawn"] == first).all()
+    dropped = read_index(out).set_index("path")["image_id"]["bar/same.png"]
+    assert splits["split"][splits["split"] != splits["drawn"]].index.tolist() == [dropped]
+    relabelled = read_index(out).set_index("path")["image_id"]["frame/wrong.png"]
+    predictions = pd.read_parquet(out / "runs" / "probe" / "predictions.parquet").set_index("image_id")
+    assert dropped not in predictions.index
+    if relabelled in predictions.index:
+        assert predictions["y_true"][relabelled] == "disc"
+    assert tree(faulty) == before
+    # A new index changes nothing of what was decided.
+    assert run(["index", str(out), "-q"]) == 0
+    assert run(call) == 0
+    assert (read_splits(out).set_index("image_id")["split"] == splits["split"]).all()
+
+
+def test_what_a_person_kept_is_not_asked_again(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    corrected(out, "bar/001.png", "keep")
+    assert run(["audit", str(out), "-q"]) == 0
+    assert found(out, "exact_duplicate") == [{"bar/001.png", "bar/same.png"}]
+    corrected(out, "bar/same.png", "keep")
+    assert run(["audit", str(out), "-q"]) == 0
+    assert found(out, "exact_duplicate") == []
+    assert read_summary(out)["reviewed"] == {"keep": 2}
+
+
+def test_a_wrong_correction_is_told_by_row(
+    faulty: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    (out / "corrections.csv").write_text("path,action,label\nbar/001.png,relabel,dics\n", encoding="utf-8")
+    for command in ("audit", "split", "train", "compare", "report", "export"):
+        assert run([command, str(out), "-q"]) == 1, command
+        told = capsys.readouterr().err
+        assert "corrections.csv" in told
+        assert "bar/001.png" in told
+        assert "did you mean 'disc'" in told
+
+
+def test_apply_writes_a_clean_copy(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+    before = tree(faulty)
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    corrected(out, "frame/wrong.png", "relabel", "disc")
+    corrected(out, "bar/same.png", "drop")
+    assert run(["apply", str(out), "--to", str(tmp_path / "clean"), "-q"]) == 0
+    clean = tree(tmp_path / "clean")
+    assert "disc/wrong.png" in clean
+    assert not {"frame/wrong.png", "bar/same.png", "bar/cut.png"} & set(clean)
+    assert set(clean.values()) <= set(before.values())
+    assert len(clean) == len(before) - 2
+    assert tree(faulty) == before
+
+
+def test_an_audit_without_features_still_finds_copies(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config, "audit.backbone=none")
+    (conflict,) = found(out, "label_conflict")
+    assert {"disc/002.png", "frame/wrong.png"} <= conflict
+    summary = read_summary(out)
+    assert summary["labels"] is None
+    assert summary["leakage"] is None
+
+
+def test_a_study_may_go_without_an_audit(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    call = ["study", str(faulty), "--out", out, "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
+    assert run([*call, "--set", "audit.enabled=false"]) == 2
+    assert run([*call, "--set", "audit.enabled=false", "--set", "split.group_duplicates=exact"]) == 0
+    assert not (tmp_path / "out" / "audit.parquet").exists()
+
+
+def test_leaks_through_given_folders_are_found(make_shapes: Shapes, tiny_config: Path, tmp_path: Path) -> None:
+    data = tmp_path / "photos"
+    make_shapes(data / "train", each=12)
+    make_shapes(data / "test", each=14)
+    for label in ("bar", "disc", "frame"):
+        for number in range(12):
+            (data / "test" / label / f"{number:03d}.png").unlink()
+    shutil.copyfile(data / "train" / "bar" / "004.png", data / "test" / "bar" / "leak.png")
+    out = begun(data, tmp_path / "out", tiny_config)
+    assert found(out, "leak") == [{"train/bar/004.png", "test/bar/leak.png"}]
+    assert read_summary(out)["duplicates"]["across_given_splits"] == 1
