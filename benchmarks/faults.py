@@ -40,7 +40,6 @@ from bestiary.data.index import build_index
 from bestiary.door.auditing import Evidence
 
 SEEDS = (101, 102, 103)
-_NEIGHBOURS = 16
 
 Pairs = set[frozenset[str]]
 
@@ -179,7 +178,7 @@ def _labels(folder: Path, kind: str, planted: Planted) -> list[Found]:
     start = time.perf_counter()
     groups = image_groups(images, clusters)
     judged = out_of_fold_probabilities(features, labels, groups, class_count=len(names), folds=5, seed=0)
-    neighbours = nearest(features, count=_NEIGHBOURS)
+    neighbours = nearest(features)
     errors = find_label_errors(images, judged.probabilities, neighbours, class_names=names, judged=judged.judged)
     seconds = time.perf_counter() - start
     flagged = images["image_id"].isin([error.image_id for error in errors]).to_numpy()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bestiary.audit.findings import ISSUES
+
 # Loaded by Python before anything else: every attempt to leave the machine is written down and refused.
 GUARD = """
 import os, socket
@@ -60,7 +62,13 @@ def test_the_demo_runs_with_the_network_cut_and_nothing_tries_to_reach_it(tmp_pa
     assert done.returncode == 0, done.stderr
     assert attempts == []
     result = json.loads(done.stdout)
-    assert all(row["found"] for row in result["planted"])
+    faults = {row["kind"]: row for row in result["faults"]}
+    assert set(faults) == set(ISSUES)
+    # What is judged by a probe or by a bar may miss one; false alarms are bounded lest finding everything would do.
+    for kind, row in faults.items():
+        assert row["found"] + row["missed"] == row["planted"]
+        assert row["missed"] <= (3 if kind == "label_error" else 1 if row["planted"] > 3 else 0), row
+        assert row["false_alarms"] <= row["planted"] + 3, row
     best = {row["model"]: row["test_accuracy"] for row in result["comparison"]}
     assert best["scratch-cnn"] > 0.85
     assert best["majority"] < 0.2

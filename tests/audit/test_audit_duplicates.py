@@ -179,6 +179,20 @@ def test_a_set_that_is_alike_throughout_is_not_one_cluster():
     assert table["image_id"].tolist() == ["i7", "i16"]
 
 
+def test_a_set_of_which_every_picture_was_multiplied_falls_into_its_originals():
+    """As sets are that were augmented before they were published."""
+    changes = ["noisy", "smaller", "cropped on all sides", "mirrored"]
+    pictures = [scene(seed) for seed in range(12)]
+    pictures += [CHANGES[name](scene(seed)) for seed in range(12) for name in changes]
+    scenes = [*range(12), *[seed for seed in range(12) for _ in changes]]
+    images, grey = made(pictures)
+    table = find_duplicates(images, grey, features_of(scenes))
+    found = table.assign(scene=[scenes[int(image_id[1:])] for image_id in table["image_id"]])
+    assert len(found) == len(pictures)
+    assert (found.groupby("cluster_id")["scene"].nunique() == 1).all()
+    assert found["cluster_id"].nunique() == 12
+
+
 def test_sets_too_small_to_compare():
     images, grey = made([scene(1)])
     assert find_duplicates(images, grey, features_of([0])).empty

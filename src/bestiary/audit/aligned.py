@@ -6,10 +6,13 @@ Normalised cross-correlation (Lewis 1995, Fast Normalized Cross-Correlation) doe
 crop, the one picture is compared with windows of the other, in both directions.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 Pictures = npt.NDArray[np.uint8]
 Pairs = npt.NDArray[np.int64]
@@ -36,8 +39,8 @@ def direct_correlation(pictures: Pictures, pairs: Pairs, *, side: int) -> Values
     plain = _standardised(small).reshape(len(small), -1)
     mirrored = _standardised(small[:, :, ::-1]).reshape(len(small), -1)
     found = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), 65536):
-        first, second = pairs[start : start + 65536].T
+    for start in range(0, len(pairs), 8192):
+        first, second = pairs[start : start + 8192].T
         both = [(plain[first] * other[second]).sum(axis=1) for other in (plain, mirrored)]
         found[start : start + len(first)] = np.maximum(*both)
     return found
@@ -51,16 +54,21 @@ def best_correlation(pictures: Pictures, pairs: Pairs, *, side: int) -> Values:
     Args:
         pictures: as above.
         pairs: as above.
-        side: to which windows are reduced. 4,796 pairs of 64-pixel pictures take 15 s at 20, and 3 s at 12.
+        side: to which windows are reduced. Time grows with its square.
     """
-    best = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        block = pairs[start : start + _PAIRS_AT_ONCE]
-        first, second = (pictures[block[:, column]].astype(np.float32) for column in (0, 1))
-        mirrored = second[:, :, ::-1]
-        turns = ((first, second), (second, first), (first, mirrored), (mirrored, first))
-        best[start : start + len(block)] = np.max([_inside(whole, part, side) for whole, part in turns], axis=0)
-    return best
+    blocks = [pairs[start : start + _PAIRS_AT_ONCE] for start in range(0, len(pairs), _PAIRS_AT_ONCE)]
+    # Threads of our own, each with one of BLAS: 1,500 pairs at side 12 take 0.3 s, where BLAS's own threads take 1.3 s.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, threadpool_limits(1):
+        found = list(pool.map(lambda block: _best(pictures, block, side), blocks))
+    return np.concatenate([np.empty(0, dtype=np.float32), *found])
+
+
+def _best(pictures: Pictures, pairs: Pairs, side: int) -> Values:
+    # About a middle grey, so that sums of squares keep their digits in float32.
+    first, second = (pictures[pairs[:, column]].astype(np.float32) - 128 for column in (0, 1))
+    mirrored = second[:, :, ::-1]
+    turns = ((first, second), (second, first), (first, mirrored), (mirrored, first))
+    return np.asarray(np.max([_inside(whole, part, side) for whole, part in turns], axis=0))
 
 
 def _inside(whole: Values, part: Values, side: int) -> Values:
@@ -69,9 +77,16 @@ def _inside(whole: Values, part: Values, side: int) -> Values:
     count, _, width = sampling.shape
     wanted = _standardised(np.asarray(sampling[0] @ part @ sampling[0].T, dtype=np.float32))
     flat = sampling.reshape(count * side, width)
-    cut = np.asarray(flat @ whole @ flat.T, dtype=np.float32).reshape(len(whole), count, side, count, side)
-    windows = _standardised(cut.transpose(0, 1, 3, 2, 4))
-    return np.asarray(np.einsum("mvwst,mst->mvw", windows, wanted, optimize=True).max(axis=(1, 2)), dtype=np.float32)
+    cut = (flat @ whole @ flat.T).reshape(len(whole), count, side, count, side).transpose(0, 1, 3, 2, 4)
+    windows = np.ascontiguousarray(cut).reshape(len(whole), count**2, side**2)
+    axis = sampling.sum(axis=1)
+    sums = (axis @ whole @ axis.T).reshape(len(whole), count**2)
+    squares = np.einsum("mwp,mwp->mw", windows, windows)
+    lengths = np.sqrt(np.maximum(squares - sums * sums / side**2, 0))
+    # The wanted picture has no mean, so that of a window plays no part in the product.
+    products = (windows @ wanted.reshape(len(part), side**2, 1))[:, :, 0]
+    found = np.where(lengths < _FLAT * side, 0, products / np.maximum(lengths, 1e-6))
+    return np.asarray(found.max(axis=1), dtype=np.float32)
 
 
 def _standardised(pictures: Values) -> Values:

@@ -9,6 +9,7 @@ else is asked of the images that are left, with their corrected labels.
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from bestiary.audit.balance import find_imbalance
 from bestiary.audit.copies import copy_findings
@@ -26,7 +28,7 @@ from bestiary.audit.folds import out_of_fold_probabilities
 from bestiary.audit.labels import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.leakage import measure_leakage
 from bestiary.audit.looks import Looks
-from bestiary.audit.neighbours import Features, nearest
+from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.outliers import find_outliers
 from bestiary.audit.quality import find_quality_issues
 from bestiary.audit.shortcuts import find_shortcuts
@@ -40,7 +42,6 @@ from bestiary.data.index import index_fingerprint, is_dropped
 from bestiary.data.splits import group_ids
 
 SUMMARY_NAME = "audit.json"
-_NEIGHBOURS = 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Subject:
         index: all files, with corrections.
         images: the readable ones that were not dropped; RangeIndex.
         features: `(n, d) float32`, in the order of `images`; without them no labels, outliers and leaks are judged.
+        neighbours: of the features; found here where they are not given.
         looks: in the order of `images`.
         clusters: of copies, see `duplicates`; they may name dropped images too.
         kept: image ids that a person has looked at and kept as they are.
@@ -67,6 +69,7 @@ class Subject:
     index: pd.DataFrame
     images: pd.DataFrame
     features: Features | None
+    neighbours: Neighbours | None
     looks: Looks
     clusters: pd.DataFrame
     kept: frozenset[str]
@@ -93,29 +96,35 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     with clock.part("quality"):
         found += find_quality_issues(images, subject.looks)
         found += find_imbalance(images, class_names)
-    with clock.part("shortcuts"):
-        told, shortcuts = find_shortcuts(images, subject.looks, groups, class_names=class_names, seed=config.seed)
-        found += told
-    summary: dict[str, Any] = {"shortcuts": shortcuts, "labels": None, "leakage": None}
-    if subject.features is not None:
-        seen = _Seen(images, subject.features, groups, class_names)
-        with clock.part("labels"):
-            told, summary["labels"] = _judge_labels(seen, config, kept=subject.kept, progress=progress)
+    seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
+    summary: dict[str, Any] = {"labels": None, "leakage": None}
+    # Most parts run on one thread; the longest runs beside the others. One limit around all: each part's own would
+    # put back what it found, which may be another's.
+    with ThreadPoolExecutor(1) as beside, threadpool_limits(1):
+        shortcuts = beside.submit(
+            find_shortcuts, images, subject.looks, groups, class_names=class_names, seed=config.seed
+        )
+        if seen is not None:
+            with clock.part("labels"):
+                told, summary["labels"] = _judge_labels(seen, config, kept=subject.kept, progress=progress)
+                found += told
+            with clock.part("outliers"):
+                found += find_outliers(
+                    images, seen.features, seen.neighbours, groups, class_names=class_names, kept=subject.kept
+                )
+            with clock.part("leakage"):
+                summary["leakage"] = measure_leakage(
+                    seen.features,
+                    seen.labels,
+                    groups,
+                    class_count=len(class_names),
+                    test_fraction=split.test_fraction,
+                    seed=config.seed,
+                    progress=progress,
+                ).as_dict()
+        with clock.part("shortcuts"):
+            told, summary["shortcuts"] = shortcuts.result()
             found += told
-        with clock.part("outliers"):
-            found += find_outliers(
-                images, seen.features, seen.neighbours, groups, class_names=class_names, kept=subject.kept
-            )
-        with clock.part("leakage"):
-            summary["leakage"] = measure_leakage(
-                seen.features,
-                seen.labels,
-                groups,
-                class_count=len(class_names),
-                test_fraction=split.test_fraction,
-                seed=config.seed,
-                progress=progress,
-            ).as_dict()
     table = findings_table(finding for finding in found if not _settled(finding, subject.kept))
     summary |= {
         "images": len(images),
@@ -131,11 +140,11 @@ class _Seen:
     """Images as a frozen backbone sees them, with class numbers and nearest neighbours."""
 
     def __init__(
-        self, images: pd.DataFrame, features: Features, groups: npt.NDArray[np.int64], class_names: list[str]
+        self, subject: Subject, features: Features, groups: npt.NDArray[np.int64], class_names: list[str]
     ) -> None:
-        self.images, self.features, self.groups, self.class_names = images, features, groups, class_names
-        self.labels = pd.Categorical(images["label"], categories=class_names).codes.astype(np.int64)
-        self.neighbours = nearest(features, count=_NEIGHBOURS)
+        self.images, self.features, self.groups, self.class_names = subject.images, features, groups, class_names
+        self.labels = pd.Categorical(self.images["label"], categories=class_names).codes.astype(np.int64)
+        self.neighbours = subject.neighbours or nearest(features)
 
 
 def _judge_labels(
@@ -224,7 +233,7 @@ def _duplicates_summary(images: pd.DataFrame, clusters: pd.DataFrame, table: pd.
 
 
 class _Clock:
-    """Seconds by part, in the order in which they ran."""
+    """Seconds by part; of one that ran beside others, what it was waited for."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

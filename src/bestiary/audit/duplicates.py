@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.aligned import Pairs, Pictures, best_correlation, direct_correlation
-from bestiary.audit.neighbours import Features, nearest, normalised
+from bestiary.audit.neighbours import Features, Neighbours, nearest, normalised
 from bestiary.core.files import fingerprint as hash_of
 from bestiary.core.tables import read_table, write_table
 
@@ -32,12 +32,15 @@ COLUMNS = ("image_id", "cluster_id", "similarity", "exact")
 _HASH_BITS, _NEAREST_COSINE, _COSINE = 10, 0.7, 0.6
 _NEIGHBOURS = 10
 _GLANCE, _COARSE, _FINE = (8, 0.6), (12, 0.07), 20
+_WHOLE, _SURE = 32, 0.97
 _CORRELATION, _SHARE = 0.92, 0.16
-_USUAL_PAIRS, _USUAL_RANK = 400, 6
+_USUAL_PAIRS, _USUAL_RANK, _USUAL_SHARE = 400, 6, 0.02
 _HASH_BLOCK_BYTES = 64 * 2**20
 
 
-def find_duplicates(images: pd.DataFrame, pictures: Pictures, features: Features | None) -> pd.DataFrame:
+def find_duplicates(
+    images: pd.DataFrame, pictures: Pictures, features: Features | None, *, neighbours: Neighbours | None = None
+) -> pd.DataFrame:
     """The clusters of copies among images.
 
     Args:
@@ -45,6 +48,7 @@ def find_duplicates(images: pd.DataFrame, pictures: Pictures, features: Features
         pictures: `(n, 64, 64) uint8`, in the order of rows; see `looks`.
         features: `(n, d) float32`; without them only pairs with close hashes are candidates, and nothing but the
             pictures confirms them.
+        neighbours: of the features, ten or more an image; found here where they are not given.
 
     Returns:
         See the module's head. Clusters are numbered in the order of their first member.
@@ -52,7 +56,7 @@ def find_duplicates(images: pd.DataFrame, pictures: Pictures, features: Features
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    near, similarity = _near_pairs(images, pictures, features)
+    near, similarity = _near_pairs(images, pictures, features, neighbours)
     same = _equal_pairs(images["sha256"])
     pairs = np.concatenate([same, near])
     similarity = np.concatenate([np.ones(len(same), dtype=np.float32), similarity])
@@ -86,32 +90,36 @@ def _equal_pairs(digests: pd.Series) -> Pairs:
 
 
 def _near_pairs(
-    images: pd.DataFrame, pictures: Pictures, features: Features | None
+    images: pd.DataFrame, pictures: Pictures, features: Features | None, neighbours: Neighbours | None
 ) -> tuple[Pairs, npt.NDArray[np.float32]]:
     """Confirmed pairs of different bytes, and how alike they are."""
     # One image of each content stands for all of it.
     alone = np.flatnonzero(~images["sha256"].duplicated().to_numpy())
     hashes = _hashes(images["phash"].iloc[alone])
     pairs = alone[_close_hashes(hashes)]
-    sample = np.unique(np.linspace(0, len(alone) - 1, _USUAL_PAIRS).astype(np.int64))
-    if features is None:
-        usual = _usual_by_hash(hashes, sample)
-    else:
-        neighbours = nearest(features[alone], count=_NEIGHBOURS)
-        close = np.argwhere(neighbours.cosines >= _NEAREST_COSINE)
+    if features is not None:
+        if neighbours is None or len(alone) < len(images):
+            neighbours = nearest(features[alone], count=_NEIGHBOURS)
+        close = np.argwhere(neighbours.cosines[:, :_NEIGHBOURS] >= _NEAREST_COSINE)
         by_features = np.stack([close[:, 0], neighbours.indices[close[:, 0], close[:, 1]]], axis=1)
         pairs = _confirmed(np.concatenate([pairs, alone[by_features]]), features)
-        usual = (
-            neighbours.indices[sample, min(_USUAL_RANK, neighbours.indices.shape[1]) - 1] if len(alone) > 1 else None
-        )
-    needed = _CORRELATION if usual is None else _needed_correlation(pictures, alone[np.stack([sample, usual], axis=1)])
-    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    usual = _usual_pairs(hashes, None if features is None else features[alone])
+    needed = _needed_correlation(pictures, alone[usual])
+    return _laid_over(pictures, np.unique(np.sort(pairs, axis=1), axis=0), needed)
+
+
+def _laid_over(pictures: Pictures, pairs: Pairs, needed: float) -> tuple[Pairs, npt.NDArray[np.float32]]:
+    """The pairs that correlate as needed, cheapest looks first; those alike as wholes need no search of windows."""
     side, least = _GLANCE
     pairs = pairs[direct_correlation(pictures, pairs, side=side) >= least]
+    whole = direct_correlation(pictures, pairs, side=_WHOLE)
+    sure = whole >= max(needed, _SURE)
+    rest = pairs[~sure]
     side, margin = _COARSE
-    pairs = pairs[best_correlation(pictures, pairs, side=side) >= needed - margin]
-    similarity = best_correlation(pictures, pairs, side=_FINE)
-    return pairs[similarity >= needed], similarity[similarity >= needed]
+    rest = rest[best_correlation(pictures, rest, side=side) >= needed - margin]
+    similarity = best_correlation(pictures, rest, side=_FINE)
+    rest, similarity = rest[similarity >= needed], similarity[similarity >= needed]
+    return np.concatenate([pairs[sure], rest]), np.concatenate([whole[sure], similarity])
 
 
 def _confirmed(pairs: Pairs, features: Features) -> Pairs:
@@ -120,19 +128,31 @@ def _confirmed(pairs: Pairs, features: Features) -> Pairs:
     return pairs[np.einsum("pd,pd->p", unit[pairs[:, 0]], unit[pairs[:, 1]]) >= _COSINE]
 
 
-def _usual_by_hash(hashes: npt.NDArray[np.uint64], sample: Places) -> Places | None:
-    """The sixth nearest by perceptual hash of each image of a sample; None where there are not so many."""
-    if len(hashes) <= _USUAL_RANK:
-        return None
-    bits = np.bitwise_count(hashes[sample, None] ^ hashes[None]).astype(np.int64)
-    bits[np.arange(len(sample)), sample] = -1
-    return np.asarray(np.argsort(bits, axis=1, kind="stable")[:, _USUAL_RANK])
+def _usual_pairs(hashes: npt.NDArray[np.uint64], features: Features | None) -> Pairs:
+    """Images of a sample, each with one that is near to it, but behind its copies; none where there are too few.
+
+    Near is the 2 % rank, or the sixth: by features, or else by perceptual hash.
+    """
+    count = len(hashes)
+    rank = max(_USUAL_RANK, round(_USUAL_SHARE * count))
+    if count <= rank:
+        return np.empty((0, 2), dtype=np.int64)
+    sample = np.unique(np.linspace(0, count - 1, _USUAL_PAIRS).astype(np.int64))
+    if features is None:
+        far = np.bitwise_count(hashes[sample, None] ^ hashes[None]).astype(np.float32)
+    else:
+        unit = normalised(features)
+        far = -(unit[sample] @ unit.T)
+    far[np.arange(len(sample)), sample] = -np.inf
+    near = np.argsort(far, axis=1, kind="stable")[:, rank]
+    return np.stack([sample, near], axis=1)
 
 
 def _needed_correlation(pictures: Pictures, usual: Pairs) -> float:
-    """How alike copies have to be: far more than an image and its sixth nearest neighbour usually are in this set."""
+    """How alike copies have to be: far more than an image and one near to it usually are in this set."""
+    if not len(usual):
+        return _CORRELATION
     found = best_correlation(pictures, usual, side=_COARSE[0])
-    # The median: copies among the neighbours do not move it, unless most images have six.
     return max(_CORRELATION, 1 - _SHARE * (1 - float(np.median(found))))
 
 

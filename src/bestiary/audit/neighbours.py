@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 Features = npt.NDArray[np.float32]
 
+# How many the audit looks at: enough for copies (10), for the nearest shown (8) and for outliers (10 of other groups).
+COUNT = 16
 _BLOCK_BYTES = 128 * 2**20
 
 
@@ -29,7 +31,7 @@ class Neighbours:
     cosines: npt.NDArray[np.float32]
 
 
-def nearest(features: Features, *, count: int) -> Neighbours:
+def nearest(features: Features, *, count: int = COUNT) -> Neighbours:
     """The nearest others of each image, by cosine.
 
     Args:

@@ -16,7 +16,7 @@ import pandas as pd
 from bestiary.audit import audit as auditing
 from bestiary.audit import duplicates, findings
 from bestiary.audit.looks import Looks, look_at
-from bestiary.audit.neighbours import Features
+from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.core.config import NO_BACKBONE, ModelConfig, StudyConfig
 from bestiary.core.files import fingerprint
 from bestiary.core.progress import Progress
@@ -59,13 +59,20 @@ class Evidence:
         device = pick_device(self._config.device)
         return feature_table(backbone, pixels, device=device, progress=self._progress).plain
 
+    @cached_property
+    def neighbours(self) -> Neighbours | None:
+        """Of the features."""
+        return None if self.features is None else nearest(self.features)
+
 
 def find_clusters(study_dir: Path, config: StudyConfig, evidence: Evidence, progress: Progress) -> pd.DataFrame:
     """The clusters of copies, from the study's file where it is of these images."""
     key = clusters_fingerprint(config, evidence.images)
     if table_fingerprint(study_dir / CLUSTERS) == key:
         return duplicates.read_duplicates(study_dir)
-    clusters = duplicates.find_duplicates(evidence.images, evidence.looks.grey, evidence.features)
+    clusters = duplicates.find_duplicates(
+        evidence.images, evidence.looks.grey, evidence.features, neighbours=evidence.neighbours
+    )
     duplicates.write_duplicates(study_dir, clusters, fingerprint=key)
     count = clusters["cluster_id"].nunique()
     progress.say(f"  copies: {len(clusters):,} images in {count:,} clusters" if count else "  copies: none")
@@ -108,11 +115,12 @@ def find_faults(
     images = readable(current)
     places = evidence.images["image_id"].reset_index().set_index("image_id")["index"]
     rows = places[images["image_id"]].to_numpy(dtype=np.int64)
-    features = evidence.features
+    features, whole = evidence.features, len(rows) == len(evidence.images)
     subject = auditing.Subject(
         index=current,
         images=images,
         features=None if features is None else features[rows],
+        neighbours=evidence.neighbours if whole else None,
         looks=evidence.looks.subset(rows),
         clusters=clusters,
         kept=kept,
