@@ -36,6 +36,7 @@ _WHOLE, _SURE = 32, 0.97
 _CORRELATION, _SHARE = 0.92, 0.16
 _USUAL_PAIRS, _USUAL_RANK, _USUAL_SHARE = 400, 6, 0.02
 _HASH_BLOCK_BYTES = 64 * 2**20
+_PAIRS_AT_ONCE = 8192
 
 
 def find_duplicates(
@@ -125,7 +126,12 @@ def _laid_over(pictures: Pictures, pairs: Pairs, needed: float) -> tuple[Pairs, 
 def _confirmed(pairs: Pairs, features: Features) -> Pairs:
     """The pairs whose features agree."""
     unit = normalised(features)
-    return pairs[np.einsum("pd,pd->p", unit[pairs[:, 0]], unit[pairs[:, 1]]) >= _COSINE]
+    agree = [pairs[:0]]
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        first, second = pairs[start : start + _PAIRS_AT_ONCE].T
+        near = np.einsum("pd,pd->p", unit[first], unit[second]) >= _COSINE
+        agree.append(pairs[start : start + _PAIRS_AT_ONCE][near])
+    return np.concatenate(agree)
 
 
 def _usual_pairs(hashes: npt.NDArray[np.uint64], features: Features | None) -> Pairs:

@@ -107,7 +107,7 @@ def relative_mahalanobis(features: Features, labels: Labels, groups: npt.NDArray
     Args:
         features: `(n, d) float32`.
         labels: `(n,) int64`.
-        groups: `(n,) int64`; the first image of each group and class stands for it.
+        groups: `(n,) int64`; the first image of each group and class stands for it, and for all the first of each group.
     """
     rooted = np.sign(features) * np.sqrt(np.abs(features))
     first = np.unique(np.stack([labels, groups], axis=1), axis=0, return_index=True)[1]
@@ -115,8 +115,10 @@ def relative_mahalanobis(features: Features, labels: Labels, groups: npt.NDArray
     of_seen = classes[first]
     means = np.stack([seen[of_seen == number].mean(axis=0) for number in range(int(classes.max()) + 1)])
     to_class = _squared_distances(rooted, means, spread=seen - means[of_seen])
-    centre = seen.mean(axis=0, keepdims=True)
-    return to_class.min(axis=1) - _squared_distances(rooted, centre, spread=seen - centre)[:, 0]
+    # A picture under two labels counts once here.
+    alone = rooted[np.unique(groups, return_index=True)[1]]
+    centre = alone.mean(axis=0, keepdims=True)
+    return to_class.min(axis=1) - _squared_distances(rooted, centre, spread=alone - centre)[:, 0]
 
 
 def _squared_distances(features: Features, means: Features, *, spread: Features) -> Values:

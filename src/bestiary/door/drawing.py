@@ -19,7 +19,7 @@ Values = npt.NDArray[np.float64]
 
 SIDE_PX = 96
 _SHADES = 6  # patches of light and shadow a side
-_SHADE_SPREAD, _NOISE_SPREAD = 7.0, 2.0  # of 255
+_SHADE_SPREAD, _NOISE_SPREAD = 7.0, 3.0  # of 255
 
 
 def draw_digit(strokes: Strokes, random: np.random.Generator, *, side_px: int = SIDE_PX) -> Image.Image:
@@ -48,7 +48,7 @@ def _ink(strokes: Strokes, random: np.random.Generator, side_px: int) -> Values:
     left, top = (int(offset) + margin for offset in random.integers(-shift, shift + 1, 2))
     sheet = Image.new("L", (side_px, side_px), 0)
     sheet.paste(pen.resize((side_px - 2 * margin,) * 2, Image.Resampling.BICUBIC), (left, top))
-    return np.clip((np.asarray(sheet, dtype=np.float64) / 255 - 0.35) * 3, 0, 1)
+    return np.clip((np.asarray(sheet, dtype=np.float64) / 255 - 0.4) * 5, 0, 1)
 
 
 def _colour(random: np.random.Generator, saturation: float, value: float) -> Values:
