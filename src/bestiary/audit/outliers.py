@@ -107,7 +107,7 @@ def relative_mahalanobis(features: Features, labels: Labels, groups: npt.NDArray
     Args:
         features: `(n, d) float32`.
         labels: `(n,) int64`.
-        groups: `(n,) int64`; the first image of each group and class stands for it, and for all the first of each group.
+        groups: `(n,) int64`; one image of each group and class stands for it, and one of each group for all.
     """
     rooted = np.sign(features) * np.sqrt(np.abs(features))
     first = np.unique(np.stack([labels, groups], axis=1), axis=0, return_index=True)[1]
