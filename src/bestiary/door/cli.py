@@ -91,6 +91,9 @@ def study(
         print(f"report   {relative(result.report)}")
         if result.model:
             print(f"model    {relative(result.model)}")
+        if result.findings:
+            count = sum(result.findings.values())
+            print(f"findings {count:,}: `bestiary review {relative(begun.path)}` goes through them")
 
     if as_json:
         show_result({"study": begun.path, **result.__dict__}, True, print)

@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from bestiary.data import corrections
 from bestiary.review.server import serve
 
 
@@ -27,4 +28,7 @@ def review_study(study: Path, *, port: int, reviewer: str, browser: bool) -> Non
         if browser:
             webbrowser.open(url)
 
-    print(serve(study, reviewer=reviewer or getpass.getuser(), port=port, on_ready=ready))
+    progress = serve(study, reviewer=reviewer or getpass.getuser(), port=port, on_ready=ready)
+    print(f"{progress.decided:,} of {progress.total:,} findings decided, in {study / corrections.FILE_NAME}")
+    if progress.decided:
+        print("`bestiary study` with the same arguments does anew what they touch")

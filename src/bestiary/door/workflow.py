@@ -47,6 +47,7 @@ class StudyResult:
         report: the report's path.
         model: the exported model's folder, or None where there is no winner.
         not_run: reasons by model.
+        findings: how many the audit has, by issue, most urgent first; empty where there was no audit.
     """
 
     comparison: pd.DataFrame
@@ -54,6 +55,7 @@ class StudyResult:
     report: Path
     model: Path | None
     not_run: dict[str, str]
+    findings: dict[str, int]
 
 
 class Study:
@@ -192,15 +194,17 @@ class Study:
         """All stages in order, each only where something changed."""
         with self._held():
             found = self._index()
-            if self.config.audit.enabled:
-                self._audit(found)
+            findings = self._audit(found)["issue"].value_counts(sort=False) if self.config.audit.enabled else {}
             self._split(found, self._current(found), self._need_clusters(found))
             self._train(())
             comparison = self._compare()
             report = self._report(comparison)
             model = self._export(comparison, None) if comparison["winner"] else None
         not_run = {row["model"]: row["reason"] for row in comparison["not_run"]}
-        return StudyResult(comparing.comparison_table(comparison), comparison["winner"], report, model, not_run)
+        table = comparing.comparison_table(comparison)
+        return StudyResult(
+            table, comparison["winner"], report, model, not_run, {k: int(n) for k, n in findings.items()}
+        )
 
     def read_comparison(self) -> dict[str, Any]:
         """What `comparison.json` holds: every figure with its interval, and the paired tests."""
