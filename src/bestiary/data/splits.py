@@ -258,7 +258,7 @@ def _refuse_empty(images: pd.DataFrame, split: npt.NDArray[np.object_], groups: 
                 "groups"
             )
         raise SplitError(
-            f"class {empty[0]!r} has no {name} image: its {of_class.sum()} images form {len(sizes)} group(s) of copies "
+            f"class {empty[0]!r} has no {name} image: its {of_class.sum()} images form {len(sizes)} groups of copies "
             f"or of one group value (the largest of {sizes.max()} images), which stay together, or its given split "
             f"leaves it out. {mend}"
         )
