@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bestiary.data.splits import straddling_groups
 from bestiary.report.explain import Sentence
 from bestiary.report.record import StudyRecord
 from bestiary.report.tables import Table
@@ -47,7 +48,7 @@ def build_told(study: StudyRecord) -> Told:
     found = [
         _labels(summary.get("labels") or {}, study.comparison) if summary.get("labels") else _not_judged(summary),
         _copies(summary.get("duplicates") or {}, images=summary.get("images")),
-        _leakage(summary.get("leakage") or {}, near=study.config.split.group_duplicates == "near"),
+        _leakage(summary.get("leakage") or {}, here=_copies_here(study)),
         _reviewed(study),
     ]
     return Told([one for one in found if one is not None], _shortcuts(summary.get("shortcuts") or []))
@@ -125,17 +126,23 @@ def _share(part: Any, of: Any) -> str:
     return f" ({percent(part / of)})" if is_number(part) and is_number(of) and of else ""
 
 
-def _leakage(leakage: Mapping[str, Any], *, near: bool) -> Sentence | None:
+def _copies_here(study: StudyRecord) -> str:
+    """How this study's own splits deal with copies."""
+    if len(study.splits) and straddling_groups(study.splits):
+        return (
+            "Here the division came with the data, and copies lie on more than one side: the test figures are too good."
+        )
+    if study.config.split.group_duplicates == "near":
+        return "Here copies stay on one side."
+    return 'Here only exact copies stay on one side; split.group_duplicates = "near" keeps the others together too.'
+
+
+def _leakage(leakage: Mapping[str, Any], *, here: str) -> Sentence | None:
     leaked, tested = leakage.get("leaked_images"), leakage.get("test_images")
     if not (is_number(leaked) and is_number(tested) and tested):
         return None
     if not leaked:
         return Sentence("A random split", "A plain random split would leak nothing: no test image has a copy.")
-    here = (
-        "Here copies stay on one side."
-        if near
-        else 'Here only exact copies stay on one side; split.group_duplicates = "near" keeps the others together too.'
-    )
     text = (
         f"A plain random split would put a copy of {decimal(leaked, 0 if leaked >= 10 else 1)} of "
         f"{counted(tested, 'test image')}{_share(leaked, tested)} into training (mean of "
