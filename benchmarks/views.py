@@ -22,6 +22,7 @@ import torch
 from benchmarks.photos import Photos, Positions, cache_in, read
 from benchmarks.rows import Row
 from bestiary.core.config import AugmentConfig, ModelConfig
+from bestiary.core.intervals import percentile_interval
 from bestiary.data.pixels import PixelTable
 from bestiary.learn.augment import augment, views_of
 from bestiary.learn.backbones import Backbone, build_backbone
@@ -31,7 +32,7 @@ from bestiary.learn.forward import Forward, compile_forward, pick_engine
 from bestiary.learn.heads import Head
 from bestiary.learn.sources import FeatureSource, Source
 from bestiary.learn.training import Loop, fit
-from bestiary.study.statistics import RESAMPLES, percentile_interval
+from bestiary.study.statistics import RESAMPLES
 
 VIEWS, SEEDS, EPOCHS = (1, 2, 4, 8), 3, 10
 _CPU = torch.device("cpu")

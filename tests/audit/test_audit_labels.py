@@ -6,11 +6,12 @@ from cleanlab.rank import get_label_quality_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestiary.audit.estimates import Estimate, group_weights
 from bestiary.audit.findings import Finding, findings_table
 from bestiary.audit.folds import OutOfFold, out_of_fold_probabilities
 from bestiary.audit.labels import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.neighbours import nearest
+from bestiary.audit.resampling import group_weights
+from bestiary.core.intervals import Interval
 from tests.audit.labels_made import NAMES, Made, clouds, images_of, swap
 
 
@@ -157,7 +158,7 @@ def test_copies_widen_the_interval() -> None:
 
 
 def test_the_ceiling_is_the_noise_turned_over() -> None:
-    top = ceiling(Estimate(0.05, 0.02, 0.09))
+    top = ceiling(Interval(0.05, 0.02, 0.09))
     assert (top.value, top.low, top.high) == pytest.approx((0.95, 0.91, 0.98))
 
 

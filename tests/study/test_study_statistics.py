@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from bestiary.study.statistics import compare_paired, holm, percentile_interval, wilson
+from bestiary.study.statistics import compare_paired, holm, wilson
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -109,11 +109,3 @@ def test_holm_never_lowers_a_p_value_nor_changes_their_order(p_values):
     by_original = [adjusted[i] for i in np.argsort(p_values, kind="stable")]
     assert all(a <= b + 1e-12 for a, b in itertools.pairwise(by_original))
     assert min(adjusted) == pytest.approx(min(1, min(p_values) * len(p_values)))
-
-
-def test_a_percentile_interval_is_of_quantiles_and_holds_its_figure():
-    resampled = np.arange(1001) / 1000
-    found = percentile_interval(0.4, resampled)
-    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.025, 0.975))
-    assert percentile_interval(0.99, resampled).high == pytest.approx(0.99)
-    assert found.as_dict() == {"value": found.value, "low": found.low, "high": found.high}

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.audit.estimates import Estimate, group_weights, percentile_estimate
 from bestiary.audit.findings import Finding
 from bestiary.audit.neighbours import Neighbours
+from bestiary.audit.resampling import group_weights
+from bestiary.core.intervals import Interval, percentile_interval
 
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -173,7 +174,7 @@ def class_quality(
 
 def noise_rate(
     labels: Labels, probabilities: Probabilities, groups: npt.NDArray[np.int64], judged: Flags, *, seed: int
-) -> Estimate:
+) -> Interval:
     """The share of labels that are wrong, in [0, 1]: what lies off the diagonal of cleanlab's estimated joint.
 
     It assumes that each image belongs to exactly one of the classes, that whether a label is wrong depends on its
@@ -195,13 +196,13 @@ def noise_rate(
         NaN where fewer than two classes are judged.
     """
     if not _can_tell(labels[judged]):
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return Interval(float("nan"), float("nan"), float("nan"))
     given, likely = labels[judged], probabilities[judged].astype(np.float64)
     resampled = [
         _off_diagonal(given, likely, drawn.astype(np.float64))
         for drawn in group_weights(groups[judged], resamples=_RESAMPLES, seed=seed)
     ]
-    return percentile_estimate(_off_diagonal(given, likely, np.ones(len(given))), np.array(resampled))
+    return percentile_interval(_off_diagonal(given, likely, np.ones(len(given))), np.array(resampled))
 
 
 def _off_diagonal(labels: Labels, probabilities: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
@@ -228,6 +229,6 @@ def _off_diagonal(labels: Labels, probabilities: npt.NDArray[np.float64], weight
     return float(1 - (diagonal / rows_total * images).sum() / images.sum())
 
 
-def ceiling(noise: Estimate) -> Estimate:
+def ceiling(noise: Interval) -> Interval:
     """The accuracy that a model which is always right would reach on the labels as given: 1 less the noise rate."""
-    return Estimate(1 - noise.value, 1 - noise.high, 1 - noise.low)
+    return Interval(1 - noise.value, 1 - noise.high, 1 - noise.low)

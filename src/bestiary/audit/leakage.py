@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.audit.estimates import Estimate, group_weights, percentile_estimate
 from bestiary.audit.probe import Features, Labels, fit_probe
+from bestiary.audit.resampling import group_weights
+from bestiary.core.intervals import Interval, percentile_interval
 from bestiary.core.progress import SILENT, Progress
 
 Groups = npt.NDArray[np.int64]
@@ -48,7 +49,7 @@ class Leakage:
     train_images: float
     leaky_accuracy: float
     honest_accuracy: float
-    difference: Estimate | None
+    difference: Interval | None
     leaky_on_leaked: float
     honest_on_leaked: float
 
@@ -178,7 +179,7 @@ def _as_many(wanted: Labels, available: Labels, random: np.random.Generator) -> 
     return np.concatenate([same, rest[: len(wanted) - len(same)]])
 
 
-def _difference(draws: list[_Draw], groups: Groups, *, seed: int) -> Estimate:
+def _difference(draws: list[_Draw], groups: Groups, *, seed: int) -> Interval:
     """Leaky less honest accuracy over all draws, with its interval over groups."""
     gained, scored = np.zeros(len(groups)), np.zeros(len(groups))
     for draw in draws:
@@ -188,4 +189,4 @@ def _difference(draws: list[_Draw], groups: Groups, *, seed: int) -> Estimate:
     for drawn in group_weights(groups, resamples=_RESAMPLES, seed=seed):
         total = float(drawn @ scored)
         resampled.append(float(drawn @ gained) / total if total else float("nan"))
-    return percentile_estimate(float(gained.sum() / scored.sum()), np.array(resampled))
+    return percentile_interval(float(gained.sum() / scored.sum()), np.array(resampled))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.study.statistics import RESAMPLES, Interval, percentile_interval, wilson
+from bestiary.core.intervals import Interval, percentile_interval
+from bestiary.study.statistics import RESAMPLES, wilson
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.floating[Any]]

@@ -7,26 +7,14 @@ used.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-_ALPHA = 0.05
+from bestiary.core.intervals import ALPHA, Interval
+
 RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and the 95 % interval around it."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, float]:
-        """`value`, `low`, `high`."""
-        return asdict(self)
 
 
 def wilson(successes: int, count: int) -> Interval:
@@ -38,15 +26,9 @@ def wilson(successes: int, count: int) -> Interval:
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(successes, count, alpha=_ALPHA, method="wilson")
+    low, high = proportion_confint(successes, count, alpha=ALPHA, method="wilson")
     # At 0 and 1 the closed form misses the figure by a rounding error.
     value = successes / count
-    return Interval(value, min(float(low), value), max(float(high), value))
-
-
-def percentile_interval(value: float, resampled: npt.NDArray[np.float64]) -> Interval:
-    """A figure with the percentile bootstrap interval (Efron 1979) of its resampled values `(resamples,)`."""
-    low, high = np.quantile(resampled, [_ALPHA / 2, 1 - _ALPHA / 2])
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
@@ -89,7 +71,7 @@ def compare_paired(first_right: npt.NDArray[np.bool_], second_right: npt.NDArray
     p_value = float(mcnemar(table, exact=True).pvalue) if only_first + only_second else 1.0
     b, c, n = only_first + 0.5, only_second + 0.5, count + 2
     centre = (b - c) / n
-    half = float(norm.ppf(1 - _ALPHA / 2)) * np.sqrt(b + c - (b - c) ** 2 / n) / n
+    half = float(norm.ppf(1 - ALPHA / 2)) * np.sqrt(b + c - (b - c) ** 2 / n) / n
     value = (only_first - only_second) / count
     low, high = max(centre - half, -1.0), min(centre + half, 1.0)
     return PairedComparison(
@@ -103,4 +85,4 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     if not p_values:
         return []
-    return [float(p) for p in multipletests(list(p_values), alpha=_ALPHA, method="holm")[1]]
+    return [float(p) for p in multipletests(list(p_values), alpha=ALPHA, method="holm")[1]]
