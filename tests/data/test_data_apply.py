@@ -214,6 +214,11 @@ def test_a_place_inside_data_or_study_is_refused(zoo: Zoo, place: str) -> None:
     assert not (zoo.home / f"{place}.manifest.csv").exists()
 
 
+def test_the_root_of_a_disk_is_refused(zoo: Zoo) -> None:
+    with pytest.raises(UsageError, match="is the root of a disk: choose a new folder on it"):
+        zoo.apply(to=Path(zoo.home.anchor))
+
+
 def test_a_link_into_the_data_is_no_way_around(zoo: Zoo) -> None:
     (zoo.home / "link").symlink_to(zoo.data)
     with pytest.raises(UsageError, match="lies inside the data folder"):

@@ -20,18 +20,18 @@ from bestiary.learn.heads import Head
 SMALL = [
     ("simple_cnn", 24),
     ("resnet18", 64),
-    ("vgg11", 32),
     ("tf_efficientnet_lite0", 64),
     ("mobilenetv3_small_050", 64),
     ("convnext_atto", 64),
     ("vit_tiny_patch16_224", 48),
+]
+MORE = [
+    ("vgg11", 32),
     ("mixer_s32_224", 64),
     ("regnetx_002", 64),
     ("densenet121", 64),
     # Its activations lie channels first in memory.
     ("mobilevit_xxs", 64),
-]
-MORE = [
     ("hrnet_w18_small", 64),
     ("nf_regnet_b0", 64),
     ("resnetv2_50", 64),

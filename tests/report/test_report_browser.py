@@ -2,25 +2,13 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from bestiary.report.html import write_report
-
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--virtual-time-budget=3000",
-    "--dump-dom",
-)
+from tests.chromium import CHROMIUM, OPTIONS
 
 # Clicks the cell of the most frequent confusion as a keyboard does and writes down what the page then shows.
 CLICK = """
@@ -58,6 +46,8 @@ def open_and_click(page: Path, folder: Path, *, width: int) -> dict[str, object]
     command = [
         str(CHROMIUM),
         *OPTIONS,
+        "--virtual-time-budget=3000",
+        "--dump-dom",
         f"--window-size={width},900",
         f"--user-data-dir={folder / 'profile'}",
         copy.as_uri(),

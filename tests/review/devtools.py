@@ -7,7 +7,6 @@ https://chromedevtools.github.io/devtools-protocol/
 import base64
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,19 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--remote-debugging-pipe",
-)
+from tests.chromium import CHROMIUM, OPTIONS
+
 # Puts the two pipes where Chromium looks for them, then becomes Chromium.
 _LAUNCH = (
     "import fcntl, os, sys; ends = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]; "
@@ -55,9 +43,14 @@ class Page:
         assert CHROMIUM
         to_read, self._to_browser = os.pipe()
         self._from_browser, to_write = os.pipe()
-        options = [*OPTIONS, f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"]
+        own = (
+            f"--user-data-dir={profile}",
+            f"--window-size={width},{height}",
+            "--remote-debugging-pipe",
+            "about:blank",
+        )
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCH, str(to_read), str(to_write), CHROMIUM, *options],
+            [sys.executable, "-c", _LAUNCH, str(to_read), str(to_write), CHROMIUM, *OPTIONS, *own],
             pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -82,6 +82,8 @@ def apply_corrections(
         BestiaryError: too little space, or the place cannot be written.
     """
     to = Path(to).absolute().resolve()
+    if not to.name:
+        raise UsageError(f"--to {to} is the root of a disk: choose a new folder on it")
     manifest = to.with_name(to.name + MANIFEST_ENDING)
     _refuse_place(to, manifest, root=root, study_dir=study_dir)
     plan = _plan(index, corrections)
