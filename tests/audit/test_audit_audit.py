@@ -1,7 +1,9 @@
 """The audit as a whole: the same subject gives the same findings, whatever runs beside it; the summary speaks JSON."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,14 @@ from bestiary.audit.looks import Looks
 from bestiary.audit.measures import COLUMNS
 from bestiary.core.config import AuditConfig, SplitConfig
 from bestiary.core.errors import BestiaryError
+from bestiary.data.corrections import Correction
 
 CLASSES, EACH = ("ant", "bee", "wasp"), 30
 
 
-def subject(*, kept: frozenset[str] = frozenset(), features: bool = True, wrong: int = 4) -> Subject:
+def subject(
+    *, decisions: Mapping[str, Correction] = MappingProxyType({}), features: bool = True, wrong: int = 4
+) -> Subject:
     """Three clouds of features; the first images of "ant" are bees; one file cannot be read."""
     random = np.random.default_rng(0)
     count = len(CLASSES) * EACH
@@ -52,7 +57,7 @@ def subject(*, kept: frozenset[str] = frozenset(), features: bool = True, wrong:
         neighbours=None,
         looks=Looks(values, grey, 0, 0.0),
         clusters=pd.DataFrame(columns=["image_id", "cluster_id", "similarity", "exact"]),
-        kept=kept,
+        decisions=decisions,
     )
 
 
@@ -84,7 +89,7 @@ def test_wrong_labels_and_unreadable_files_are_found_and_counted() -> None:
 def test_what_was_kept_is_gone_and_nothing_else() -> None:
     table, _ = audited(subject())
     kept = table[table["issue"] == "label_error"]["image_id"].iloc[0]
-    later, _ = audited(subject(kept=frozenset({kept})))
+    later, _ = audited(subject(decisions={kept: Correction(kept, "", "keep")}))
     assert kept not in set(later["image_id"])
     assert set(table["image_id"]) - set(later["image_id"]) == {kept}
 

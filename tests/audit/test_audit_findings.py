@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from bestiary.audit.copies import copy_findings
+from bestiary.audit.copies import copy_findings, count_copies
 from bestiary.audit.findings import (
     COLUMNS,
     CSV_NAME,
@@ -58,8 +58,24 @@ def test_copies_over_given_splits_are_a_leak_and_still_copies():
     table = images(("a", "cat", "train", "1", 300), ("b", "cat", "test", "2", 200), ("c", "cat", "", "3", 100))
     leak, copy = copy_findings(table, clusters(near=["a", "b", "c"]))
     assert (leak.issue, leak.severity) == ("leak", "high")
-    assert "test and train" in leak.reason
+    assert leak.reason == "3 files show the same photo and lie in train and test: what is scored was trained on"
     assert copy.issue == "near_duplicate"
+    (copy,) = copy_findings(table, clusters(near=["a", "b", "c"]), use_given=False)
+    assert copy.issue == "near_duplicate"
+
+
+@pytest.mark.parametrize(
+    ("splits", "harm"),
+    [
+        (("val", "train"), "lie in train and val: what chooses among models was trained on"),
+        (("test", "val"), "lie in val and test: what is scored chose among models"),
+        (("test", "val", "train"), "lie in train and val and test: what is scored was trained on"),
+    ],
+)
+def test_what_a_leak_harms_depends_on_where_the_copies_lie(splits, harm):
+    table = images(*((name, "cat", split, name, 100) for name, split in zip("abc", splits, strict=False)))
+    leak, _ = copy_findings(table, clusters(near=list("abc")))
+    assert harm in leak.reason
 
 
 def test_dropped_members_do_not_count():
@@ -67,6 +83,15 @@ def test_dropped_members_do_not_count():
     assert copy_findings(table.iloc[:1], clusters(near=["a", "b"])) == []
     (found,) = copy_findings(table, clusters(near=["a", "b", "gone"]))
     assert found.related == ("b",)
+    # Of two files of the same bytes one was dropped: nothing that is left is an exact copy.
+    table = images(("a", "cat", "", "1", 300), ("b", "cat", "", "2", 200), ("a-1", "cat", "", "1", 300))
+    (found,) = copy_findings(table.iloc[:2], clusters(same=["a", "b", "a-1"]))
+    assert (found.issue, found.reason) == (
+        "near_duplicate",
+        "2 files show the same photo; the least alike of them correlate by 0.97",
+    )
+    counts = [count_copies(table.iloc[:left], clusters(same=["a", "b", "a-1"])) for left in (1, 2, 3)]
+    assert [list(count.values()) for count in counts] == [[0, 0, 0], [1, 2, 0], [1, 3, 2]]
 
 
 def finding(issue="label_error", severity="high", score=0.5, image_id="a", **rest):

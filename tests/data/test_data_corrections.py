@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bestiary.core.errors import CorrectionsError, StudyError
 from bestiary.core.files import exclusive
+from bestiary.core.issues import ISSUES, in_order
 from bestiary.data import corrections as module
 from bestiary.data.corrections import (
     CORRECTIONS_COLUMNS,
@@ -31,6 +32,7 @@ from bestiary.data.corrections import (
 from bestiary.data.index import index_fingerprint, is_dropped, readable, write_index
 
 HEAD = ",".join(CORRECTIONS_COLUMNS)
+OLD_HEAD = "image_id,path,action,label,reviewed_by,reviewed_at"  # of studies before `issues`
 
 
 def content_id(content: object) -> str:
@@ -94,13 +96,14 @@ def sound(draw: st.DrawFn) -> Correction:
     names = draw(st.lists(visible.map(str.strip), max_size=2, unique=True))
     extra = tuple((name, draw(visible)) for name in names if name.casefold() not in CORRECTIONS_COLUMNS)
     at = draw(st.sampled_from(["", "2026-01-31T12:00:00Z", "2026-01-31 12:00"]))
-    return Correction(image_id, path, action, label, draw(trimmed), at, extra)  # type: ignore[arg-type]
+    issues = in_order(draw(st.lists(st.sampled_from(ISSUES), max_size=4)))
+    return Correction(image_id, path, action, label, draw(trimmed), at, issues, extra)  # type: ignore[arg-type]
 
 
 def by_value(row: Correction) -> str:
     return repr(
         [
-            *(getattr(row, name) for name in CORRECTIONS_COLUMNS),
+            *row.cells(),
             sorted((name, value) for name, value in row.extra if value),
         ]
     )
@@ -130,12 +133,12 @@ def test_no_file_is_no_corrections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        f"{HEAD}\n{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\n",
-        f"\ufeff{HEAD}\r\n{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\r\n\r\n,,,,,\r\n",
-        f"{HEAD}\r{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\r",
+        f"{OLD_HEAD}\n{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\n",
+        f"\ufeff{OLD_HEAD}\r\n{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\r\n\r\n,,,,,\r\n",
+        f"{OLD_HEAD}\r{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\r",
         f'"image_id";"path";"action";"label";"reviewed_by";"reviewed_at"\n'
         f'"{content_id(1)}";"cat/1.jpg";"Relabel";"dog";"Eva";"2026-01-31T12:00:00Z"',
-        f"\n{HEAD}\n".replace(",", "\t") + f"{content_id(1)}\tcat/1.jpg\trelabel\tdog\tEva\t2026-01-31T12:00:00Z\n",
+        f"\n{OLD_HEAD}\n".replace(",", "\t") + f"{content_id(1)}\tcat/1.jpg\trelabel\tdog\tEva\t2026-01-31T12:00:00Z\n",
         f"Label,ACTION,path,reviewed_at,reviewed_by,image_id,\n"
         f"dog, relabel ,cat/1.jpg,2026-01-31T12:00:00Z,Eva,{content_id(1).upper()},\n",
     ],
@@ -143,6 +146,14 @@ def test_no_file_is_no_corrections(tmp_path: Path) -> None:
 def test_what_spreadsheets_do_to_a_file_is_read(tmp_path: Path, text: str) -> None:
     wanted = Correction(content_id(1), "cat/1.jpg", "relabel", "dog", "Eva", "2026-01-31T12:00:00Z")
     assert read_corrections(put(tmp_path, text)) == [wanted]
+
+
+@pytest.mark.parametrize("written", ["dark leak", "leak;dark", '"leak, dark"', " Dark ;; LEAK dark "])
+def test_issues_are_read_however_they_are_divided_and_written_with_a_space(tmp_path: Path, written: str) -> None:
+    (row,) = read_corrections(put(tmp_path, f"path,action,issues\ncat/1.jpg,keep,{written}\n"))
+    assert row == Correction("", "cat/1.jpg", "keep", issues=("leak", "dark"))
+    write_corrections(tmp_path, [row])
+    assert (tmp_path / FILE_NAME).read_text() == f"{HEAD}\n,cat/1.jpg,keep,,,,leak dark\n"
 
 
 def test_short_rows_and_few_columns_are_read(tmp_path: Path) -> None:
@@ -182,6 +193,14 @@ def test_a_row_over_two_lines_and_the_one_after_it_have_their_line(tmp_path: Pat
         ("path,action\na,relabel\n", r"line 2 \(a\): relabel to which class\?"),
         ("path,action,label\na,drop,cat\n", r"line 2 \(a\): label 'cat' means nothing with drop: empty it"),
         ("path,action,label\na,keep,cat\n", r"line 2 \(a\): label 'cat' means nothing with keep"),
+        (
+            "path,action,issues\na,keep,dark drak\n",
+            r"line 2 \(a\): issues names 'drak', which no audit finds: did you mean 'dark'\? there are unreadable, ",
+        ),
+        (
+            "path,action,issues\na,keep,elephant!\n",
+            "issues names 'elephant!', which no audit finds: there are unreadable",
+        ),
         ("path,action,reviewed_at\na,drop,31/01/2026\n", r"line 2 \(a\): reviewed_at '31/01/2026' is no time: write"),
     ],
 )
@@ -215,7 +234,8 @@ def test_the_fingerprint_follows_what_is_decided_and_nothing_else(tmp_path: Path
         [drop("a", reviewed_by="Eva"), Correction("", "b", "relabel", "dog", line=9)]
     )
     others = [[first], [], [first, Correction("", "b", "relabel", "cat")], [drop("a", reviewed_by="Ann"), second]]
-    assert len({mark, *map(corrections_fingerprint, others)}) == 5
+    others.append([first, Correction("", "b", "relabel", "dog", issues=("dark",))])
+    assert len({mark, *map(corrections_fingerprint, others)}) == 6
 
 
 # --- which image is meant
@@ -336,6 +356,22 @@ def test_two_rows_that_disagree_name_each_other(index: pd.DataFrame, other: Corr
 def test_two_rows_that_agree_are_one(index: pd.DataFrame) -> None:
     rows = [drop("cat/1.jpg", reviewed_by="Eva"), drop("", content_id(1), reviewed_by="Ann")]
     assert resolve(rows, index) == {content_id(1): rows[1]}
+
+
+@pytest.mark.parametrize(
+    ("action", "first", "second", "both"),
+    [
+        ("keep", ("dark",), ("leak",), ("leak", "dark")),
+        ("keep", ("dark",), (), ()),  # all is well
+        ("keep", (), ("dark",), ()),
+        ("relabel", (), ("dark",), ("dark",)),
+        ("relabel", ("leak",), ("dark",), ("leak", "dark")),
+    ],
+)
+def test_two_rows_that_agree_answer_what_either_does(index: pd.DataFrame, action, first, second, both) -> None:
+    label = "dog" if action == "relabel" else ""
+    rows = [Correction("", "cat/1.jpg", action, label, issues=issues) for issues in (first, second)]
+    assert resolve(rows, index)[content_id(1)].issues == both
 
 
 def test_all_bad_rows_are_told_at_once(index: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +18,8 @@ from bestiary.data.corrections import Correction, decide
 from bestiary.data.index import read_index
 from bestiary.data.splits import read_splits
 from bestiary.door.cli import run
+from bestiary.study import experiment
+from bestiary.study.runs import read_status
 
 Shapes = Callable[..., Path]
 
@@ -53,10 +56,16 @@ def found(out: Path, issue: str) -> list[set[str]]:
     return [{row.path, *(paths[i] for i in row.related)} for row in rows.itertuples()]
 
 
-def corrected(out: Path, path: str, action: str, label: str = "") -> None:
+def corrected(out: Path, path: str, action: str, label: str = "", *, issues: tuple[str, ...] = ()) -> None:
     index = read_index(out)
     image_id = index.loc[index["path"] == path, "image_id"].iloc[0]
-    decide(out, Correction(image_id=image_id, path=path, action=action, label=label, reviewed_by="me", reviewed_at=""))
+    decide(out, Correction(image_id, path, action, label, reviewed_by="me", issues=issues))
+
+
+def run_key(out: Path, model: str) -> str:
+    status = read_status(out, model)
+    assert status is not None
+    return status.fingerprint
 
 
 def test_the_audit_names_what_is_wrong_and_touches_nothing(
@@ -147,12 +156,12 @@ def test_corrections_reach_every_later_stage(
 def test_what_a_person_kept_is_not_asked_again(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
     out = begun(faulty, tmp_path / "out", tiny_config)
     corrected(out, "bar/001.png", "keep")
+    corrected(out, "bar/same.png", "keep", issues=("dark",))  # looked at for another reason
     assert run(["audit", str(out), "-q"]) == 0
     assert found(out, "exact_duplicate") == [{"bar/001.png", "bar/same.png"}]
-    corrected(out, "bar/same.png", "keep")
+    corrected(out, "bar/same.png", "keep", issues=("dark", "exact_duplicate"))
     assert run(["audit", str(out), "-q"]) == 0
     assert found(out, "exact_duplicate") == []
-    assert read_summary(out)["reviewed"] == {"keep": 2}
 
 
 def test_a_wrong_correction_is_told_by_row(
@@ -191,6 +200,21 @@ def test_an_audit_without_features_still_finds_copies(faulty: Path, tiny_config:
     assert summary["leakage"] is None
 
 
+def test_an_audit_whose_features_cannot_be_had_says_how_to_do_without(
+    faulty: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    out = str(tmp_path / "out")
+    hub = ["--set", 'audit={backbone="resnet18", weights="hub"}']
+    assert run(["init", str(faulty), "--out", out, "--config", str(tiny_config), *hub]) == 0
+    assert run(["index", out, "-q"]) == 0
+    assert run(["audit", out, "-q"]) == 1
+    told = capsys.readouterr().err
+    assert "for the audit: the weights of 'resnet18'" in told
+    assert 'audit.backbone = "none"' in told
+
+
 def test_a_study_may_go_without_an_audit(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     call = ["study", str(faulty), "--out", out, "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
@@ -210,3 +234,48 @@ def test_leaks_through_given_folders_are_found(make_shapes: Shapes, tiny_config:
     out = begun(data, tmp_path / "out", tiny_config)
     assert found(out, "leak") == [{"train/bar/004.png", "test/bar/leak.png"}]
     assert read_summary(out)["duplicates"]["across_given_splits"] == 1
+    anew = begun(data, tmp_path / "anew", tiny_config, "split.use_given=false")
+    assert found(anew, "leak") == []
+    assert read_summary(anew)["duplicates"]["across_given_splits"] == 0
+
+
+def test_a_group_column_is_no_copy(make_shapes: Shapes, tiny_config: Path, tmp_path: Path) -> None:
+    data = make_shapes(tmp_path / "photos")
+    rows = [
+        {"path": path.relative_to(tmp_path).as_posix(), "label": path.parent.name, "site": path.stem[-1]}
+        for path in sorted(data.rglob("*.png"))
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    out = begun(tmp_path / "table.csv", tmp_path / "out", tiny_config, "data.group_column=site")
+    leakage = read_summary(out)["leakage"]
+    assert (leakage["images_with_copies"], leakage["leaked_images"], leakage["difference"]) == (0, 0, None)
+
+
+def test_a_decision_made_while_models_train_is_for_the_next_run(
+    faulty: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["study", str(faulty), "--out", str(tmp_path / "out"), "--config", str(tiny_config), "-q"]
+    out = tmp_path / "out"
+    train = experiment.run_model
+
+    def decide_meanwhile(study_dir: Path, name: str, **given: Any) -> None:
+        corrected(out, "frame/wrong.png", "relabel", "disc")
+        train(study_dir, name, **given)
+
+    for model in ("probe", "cnn"):  # `majority` alone takes no time
+        call += ["--set", f'models.{model}={{backbone="majority"}}']
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "run_model", decide_meanwhile)
+        assert run(call) == 0
+    first = run_key(out, "majority")
+    assert "changed after the audit" not in (out / "report.html").read_text(encoding="utf-8")
+    assert run(call) == 0
+    assert run_key(out, "majority") != first
+    # An audit of labels that have changed since is told of.
+    corrected(out, "frame/wrong.png", "relabel", "bar")
+    for command in ("split", "train", "report"):
+        assert run([command, str(out), "-q"]) == 0
+    assert "changed after the audit" in (out / "report.html").read_text(encoding="utf-8")
+    assert run(["audit", str(out), "-q"]) == 0
+    assert run(["report", str(out), "-q"]) == 0
+    assert "changed after the audit" not in (out / "report.html").read_text(encoding="utf-8")

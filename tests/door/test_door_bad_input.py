@@ -162,8 +162,8 @@ def test_a_stage_refuses_what_an_earlier_one_has_outdated(
     tiny_config: Path, tmp_path: Path, make_shapes: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = make_shapes(tmp_path / "photos", each=8), str(tmp_path / "out")
-    begin = ["study", str(data), "--out", out, "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
-    assert run(begin) == 0
+    begin = ["study", str(data), "--out", out, "--config", str(tiny_config), "-q"]
+    assert run([*begin, "--set", 'models.cnn={backbone="majority"}']) == 0
     (data / "disc" / "000.png").unlink()
     (data / "bar").rename(data / "rod")
     assert run(["index", out, "-q"]) == 0

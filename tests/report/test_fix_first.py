@@ -415,6 +415,24 @@ def test_decided_findings_are_no_longer_counted(make_study):
     assert [still.image_id for still in near.cards[0].near] == [ids[7]]  # the dropped copy is gone
 
 
+def test_a_finding_that_was_kept_leaves_the_image_s_others_in_the_report(make_study):
+    study = make_study()
+    rows = list(study.index.itertuples())
+    ids = [row.image_id for row in rows]
+    found = [finding_of(issue, rows[0], []) for issue in ("dark", "label_error")]
+    found += [finding_of(issue, rows[1], ids[2:3]) for issue in ("near_duplicate", "leak")]
+    audit(study, found)
+
+    def left(issues):
+        keeps = [Correction(ids[k], rows[k].path, "keep", issues=issues) for k in range(3)]
+        write_corrections(study.folder, keeps)
+        return set(open_findings(read_study(study.folder))["issue"])
+
+    assert left(("dark",)) == {"label_error", "near_duplicate", "leak"}
+    assert left(("dark", "near_duplicate")) == {"label_error", "leak"}
+    assert left(()) == set()
+
+
 def test_corrections_that_cannot_be_are_an_error(make_study):
     study = make_study()
     write_corrections(study.folder, [Correction("feed", "no/such.png", "drop")])

@@ -20,8 +20,12 @@ class MadeReview:
 
     def corrections(self) -> dict[str, tuple[str, str]]:
         """Path → action and label, by the file on disk."""
+        return {path: row[:2] for path, row in self.rows().items()}
+
+    def rows(self) -> dict[str, tuple[str, str, str]]:
+        """Path → action, label and issues, by the file on disk."""
         file = self.folder / "corrections.csv"
         if not file.exists():
             return {}
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        return dict(zip(table["path"], zip(table["action"], table["label"], strict=True), strict=True))
+        return {row.path: (row.action, row.label, row.issues) for row in table.itertuples()}

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from bestiary.review.server import ReviewServer
-from tests.review.devtools import CHROMIUM, Page
+from tests.chromium import CHROMIUM
+from tests.review.devtools import Page
 from tests.review.made_review import HOSTILE, MadeReview
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH")
@@ -52,10 +53,12 @@ def decide(page: Page, *keys: str, says: str) -> None:
 def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: MadeReview) -> None:
     assert shown(page) == ("Likely label error", CAT)  # the note before it is passed over
     assert text(page, "progress-text") == "0 of 5 decided"
+    assert text(page, "also") == "Also: Blurry"
     decide(page, "r", says="Saved")
     assert review.corrections() == {CAT: ("relabel", "dog")}
     assert shown(page) == ("Likely label error", ODD)
-    assert text(page, "progress-text") == "2 of 5 decided"  # the cat was blurry, too
+    assert text(page, "also") == ""
+    assert text(page, "progress-text") == "1 of 5 decided"  # whether the cat is too blurry was not asked yet
     decide(page, "u", says="Undone")
     assert review.corrections() == {}
     assert shown(page) == ("Likely label error", CAT)
@@ -81,16 +84,24 @@ def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: Ma
     decide(page, "Enter", says="Saved")
     assert review.corrections()["cat/001.png"] == ("relabel", "dog")
     assert shown(page)[0] == "Told apart without looking"  # a note on the way
-    assert text(page, "progress-text") == "5 of 5 decided"
+    assert text(page, "progress-text") == "4 of 5 decided"
     before = review.corrections()
     for key in "krd1":
         page.press(key)
     page.press("n")
     assert shown(page) == ("Blurry", CAT)
-    assert text(page, "state") == "Kept by ann"
+    assert text(page, "state") == ""  # its label was kept; that says nothing of this
+    assert text(page, "also") == ""
     page.press("p")
     assert shown(page)[0] == "Told apart without looking"
     assert review.corrections() == before
+    page.press("n")
+    decide(page, "k", says="Saved")
+    assert review.rows()[CAT] == ("keep", "", "label_error blurry")
+    assert text(page, "title") == "All decided"
+    page.press("p")
+    assert shown(page) == ("Blurry", CAT)
+    assert text(page, "state") == "Kept by ann"
     assert page.errors == []
 
 
@@ -112,7 +123,7 @@ def test_a_reload_and_a_new_server_resume_at_the_first_undecided(
     second.start()
     start(page, second)
     assert shown(page) == ("Near copies", DOGS[0])
-    assert text(page, "progress-text") == "3 of 5 decided"
+    assert text(page, "progress-text") == "3 of 5 decided"  # of the dropped cat both findings
     second.stop()
 
 
@@ -186,6 +197,32 @@ def test_undo_takes_the_last_decision_or_that_of_a_finding_gone_to(page: Page, r
     del there[ODD]
     assert review.corrections() == there
     assert shown(page) == ("Likely label error", ODD)
+
+
+def test_a_key_answers_the_finding_at_hand_and_undo_restores_what_was_there(page: Page, review: MadeReview) -> None:
+    for _ in range(5):
+        page.press("n")
+    assert shown(page) == ("Blurry", CAT)
+    assert text(page, "also") == "Also: Likely label error"
+    decide(page, "k", says="Saved")
+    assert review.rows() == {CAT: ("keep", "", "blurry")}
+    assert shown(page) == ("Likely label error", CAT)
+    assert (text(page, "state"), text(page, "also")) == ("", "")
+    decide(page, "d", says="Saved")
+    assert review.rows() == {CAT: ("drop", "", "")}
+    decide(page, "u", says="Undone")
+    assert review.rows() == {CAT: ("keep", "", "blurry")}
+    decide(page, "r", says="Saved")
+    assert review.rows() == {CAT: ("relabel", "dog", "blurry")}
+    page.press("p")
+    assert text(page, "state") == "Relabelled to dog by ann"
+    decide(page, "k", says="Saved")  # the label is right after all
+    assert review.rows() == {CAT: ("keep", "", "label_error blurry")}
+    page.press("p")
+    decide(page, "u", says="Undone")  # of this finding gone to, not of the image's other one
+    assert review.rows() == {CAT: ("keep", "", "blurry")}
+    assert text(page, "progress-text") == "1 of 5 decided"
+    assert page.errors == []
 
 
 def test_everything_is_reached_by_tab_with_a_visible_focus(page: Page, review: MadeReview) -> None:

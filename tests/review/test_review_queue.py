@@ -78,7 +78,7 @@ def test_a_finding_about_an_image_is_decided_with_it_and_neighbours_do_not_count
         ({"i0": "keep", "i1": "drop"}, False),
         ({"i0": "keep", "i1": "keep"}, False),
         ({"i0": "keep", "i1": "keep", "i2": "keep"}, True),
-        ({"i0": "keep", "i1": "relabel", "i2": "drop"}, True),
+        ({"i0": "keep", "i1": "relabel", "i2": "drop"}, False),  # a new label says nothing of copies
         ({"i0": "relabel", "i1": "relabel"}, False),
         ({"i0": "drop", "i1": "drop", "i2": "drop"}, True),
     ],
@@ -112,6 +112,14 @@ def test_a_decision_names_every_finding_that_it_touches() -> None:
     by_issue = {item.finding["issue"]: item.finding_id for item in queue.items if item.members != ("i2",)}
     told = queue.decided_among(["i0"], decided(i0="keep"))
     assert told == {by_issue["outlier"]: True, by_issue["blurry"]: True, by_issue["near_duplicate"]: False}
+    blurred = {"i0": Correction("i0", "", "keep", issues=("blurry",))}
+    told = queue.decided_among(["i0"], blurred)
+    assert told == {by_issue["outlier"]: False, by_issue["blurry"]: True, by_issue["near_duplicate"]: False}
+    assert queue.issues_of("i0") == ("near_duplicate", "outlier", "blurry")
+    assert queue.decision("i0", blurred) == {
+        "action": "keep", "label": "", "reviewed_by": "", "reviewed_at": "",
+        "issues": ["blurry"], "answered": ["blurry"],
+    }  # fmt: skip
 
 
 def test_the_page_is_sent_every_image_once_and_can_read_it(review) -> None:

@@ -45,8 +45,14 @@ def ask(
     return answer, content
 
 
-def change(image_id: str, action: str, label: str = "", was: Any = None) -> dict[str, Any]:
-    return {"image_id": image_id, "action": action, "label": label, "was": was}
+def change(
+    image_id: str, action: str, label: str = "", *, was: Any = None, issue: str = "label_error", **more: Any
+) -> dict[str, Any]:
+    return {"image_id": image_id, "action": action, "label": label, "issue": issue, "was": was, **more}
+
+
+def shown(action: str, label: str = "", *issues: str) -> dict[str, Any]:
+    return {"action": action, "label": label, "issues": list(issues)}
 
 
 def decide(server: ReviewServer, *changes: dict[str, Any], **headers: str) -> tuple[int, dict[str, Any]]:
@@ -179,12 +185,15 @@ def test_wrong_methods_are_refused(shared_server, method) -> None:
         ({}, b"[]", 400),
         ({}, b"[" * 200_000, 400),
         ({}, b'{"changes": []}', 400),
-        ({}, b'{"changes": [{"image_id": "x", "action": "eat", "label": "", "was": null}]}', 400),
-        ({}, b'{"changes": [{"image_id": 7, "action": "keep", "label": "", "was": null}]}', 400),
-        ({}, b'{"changes": [{"image_id": "x", "action": "keep", "label": "", "was": null}], "path": "/"}', 400),
+        ({}, b'{"changes": [{"image_id": "x", "action": "eat", "issue": "dark", "was": null}]}', 400),
+        ({}, b'{"changes": [{"image_id": 7, "action": "keep", "issue": "dark", "was": null}]}', 400),
+        ({}, b'{"changes": [{"image_id": "x", "action": "keep", "issue": "dark", "was": null}], "path": "/"}', 400),
+        ({}, b'{"changes": [{"image_id": "CAT", "action": "keep", "issue": "drak", "was": null}]}', 400),
+        ({}, b'{"changes": [{"image_id": "CAT", "action": "keep", "was": null}]}', 400),
     ],
 )
 def test_bodies_that_cannot_be_are_refused(shared_server, made_once, headers, body, status) -> None:
+    body = body and body.replace(b"CAT", made_once.ids[CAT].encode())
     assert ask(shared_server, "decide", method="POST", body=body, **headers)[0].status == status
     assert made_once.corrections() == {}
     assert ask(shared_server, "queue")[0].status == 200
@@ -265,11 +274,10 @@ def test_a_decision_is_on_disk_before_the_answer(server, review) -> None:
     assert status == 200
     assert review.corrections() == {CAT: ("relabel", "dog")}
     assert told["decisions"][cat]["reviewed_by"] == "ann"
-    assert sorted(told["decided"].values()) == [True, True]  # its label error, and that it is blurry
-    was = {"action": "relabel", "label": "dog"}
-    assert decide(server, change(cat, "drop", was=was), change(dog, "keep"))[0] == 200
+    assert sorted(told["decided"].values()) == [False, True]  # that it is blurry, and its label error
+    assert decide(server, change(cat, "drop", was=shown("relabel", "dog")), change(dog, "keep"))[0] == 200
     assert review.corrections() == {CAT: ("drop", ""), DOG: ("keep", "")}
-    status, told = decide(server, change(cat, "undo", was={"action": "drop", "label": ""}))
+    status, told = decide(server, change(cat, "undo", was=shown("drop")))
     assert status == 200
     assert told["decisions"] == {cat: None}
     assert review.corrections() == {DOG: ("keep", "")}
@@ -294,6 +302,9 @@ def test_impossible_decisions_are_refused_whole(shared_server, made_once) -> Non
         change(cat, "keep", "dog"),
         change(unread, "drop"),
         change("0" * 20, "drop"),
+        change(cat, "restore", former={**shown("relabel", "unicorn"), "reviewed_by": "", "reviewed_at": ""}),
+        change(cat, "restore", former={**shown("keep", "dog"), "reviewed_by": "", "reviewed_at": ""}),
+        change(made_once.ids[DOG], "drop"),  # the same image once more
     ):
         status, told = decide(shared_server, change(made_once.ids[DOG], "keep"), bad)
         assert status == 400
@@ -310,7 +321,7 @@ def test_a_decision_that_cannot_be_written_is_told_and_not_shown_as_done(server,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    status, told = decide(server, change(cat, "drop"), change(dog, "undo", was={"action": "keep", "label": ""}))
+    status, told = decide(server, change(cat, "drop"), change(dog, "undo", was=shown("keep", "", "label_error")))
     assert status == 500
     assert "No space left" in told["error"]
     assert told["decisions"][cat] is None
@@ -338,11 +349,17 @@ def test_rows_written_by_hand_count(server, review) -> None:
     assert [finding["issue"] for finding in told["findings"] if finding["decided"]] == ["label_error", "blurry"]
 
 
+def test_a_stranger_s_long_body_is_not_read(shared_server) -> None:
+    declared = {"Content_Length": str(8 * 2**20), "Origin": "http://evil.example"}
+    answer, _ = ask(shared_server, "decide", method="POST", body=None, **declared)  # none of it is ever sent
+    assert (answer.status, answer.getheader("Connection")) == (403, "close")
+
+
 def test_many_at_once_lose_nothing(server, review) -> None:
     ids = [review.ids[f"{name}/{number:03d}.png"] for name in ("cat", "dog") for number in range(5)]
     with ThreadPoolExecutor(10) as pool:
         assert {status for status, _ in pool.map(lambda i: decide(server, change(i, "keep")), ids)} == {200}
-        drop = change(ids[0], "drop", was={"action": "keep", "label": ""})
+        drop = change(ids[0], "drop", was=shown("keep", "", "label_error"))
         races = list(pool.map(lambda _: decide(server, drop)[0], range(6)))
     assert sorted(races) == [200, *[409] * 5]
     assert len(review.corrections()) == 10

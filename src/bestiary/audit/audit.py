@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from bestiary.audit.balance import find_imbalance
-from bestiary.audit.copies import copy_findings
+from bestiary.audit.copies import copy_findings, count_copies
 from bestiary.audit.duplicates import duplicate_groups
 from bestiary.audit.findings import DUPLICATE_ISSUES, Finding, findings_table
 from bestiary.audit.folds import out_of_fold_probabilities
@@ -31,6 +31,7 @@ from bestiary.audit.looks import Looks
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.outliers import find_outliers
 from bestiary.audit.quality import find_quality_issues
+from bestiary.audit.settled import Decisions, answered, asked_about, is_settled, settled_key
 from bestiary.audit.shortcuts import find_shortcuts
 from bestiary.core.config import AuditConfig, SplitConfig
 from bestiary.core.errors import BestiaryError
@@ -63,7 +64,7 @@ class Subject:
         neighbours: of the features; found here where they are not given.
         looks: in the order of `images`.
         clusters: of copies, see `duplicates`; they may name dropped images too.
-        kept: image ids that a person has looked at and kept as they are.
+        decisions: corrections by image id; what they settle is not told again (see `settled`).
     """
 
     index: pd.DataFrame
@@ -72,7 +73,7 @@ class Subject:
     neighbours: Neighbours | None
     looks: Looks
     clusters: pd.DataFrame
-    kept: frozenset[str]
+    decisions: Decisions = field(default_factory=dict)
 
 
 def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, progress: Progress = SILENT) -> Audit:
@@ -83,7 +84,7 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     Args:
         subject: what is audited.
         config: folds and seed.
-        split: the share of test images that leaks are measured with.
+        split: the share of test images that leaks are measured with, and whether splits that came with the data hold.
         progress: told of the slow parts.
     """
     clock = _Clock()
@@ -92,7 +93,7 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     groups = image_groups(images, subject.clusters)
     found = _unreadable(subject.index)
     with clock.part("copies"):
-        found += copy_findings(images, subject.clusters)
+        found += copy_findings(images, subject.clusters, use_given=split.use_given)
     with clock.part("quality"):
         found += find_quality_issues(images, subject.looks)
         found += find_imbalance(images, class_names)
@@ -106,17 +107,19 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
         )
         if seen is not None:
             with clock.part("labels"):
-                told, summary["labels"] = _judge_labels(seen, config, kept=subject.kept, progress=progress)
+                kept = answered(subject.decisions, "label_error")
+                told, summary["labels"] = _judge_labels(seen, config, kept=kept, progress=progress)
                 found += told
             with clock.part("outliers"):
+                kept = answered(subject.decisions, "outlier")
                 found += find_outliers(
-                    images, seen.features, seen.neighbours, groups, class_names=class_names, kept=subject.kept
+                    images, seen.features, seen.neighbours, groups, class_names=class_names, kept=kept
                 )
             with clock.part("leakage"):
                 summary["leakage"] = measure_leakage(
                     seen.features,
                     seen.labels,
-                    groups,
+                    duplicate_groups(subject.clusters, images["image_id"]),
                     class_count=len(class_names),
                     test_fraction=split.test_fraction,
                     seed=config.seed,
@@ -125,12 +128,16 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
         with clock.part("shortcuts"):
             told, summary["shortcuts"] = shortcuts.result()
             found += told
-    table = findings_table(finding for finding in found if not _settled(finding, subject.kept))
+    table = findings_table(finding for finding in found if not _is_settled(finding, subject.decisions))
     summary |= {
         "images": len(images),
         "classes": len(class_names),
         "counts": _counts(table),
-        "duplicates": _duplicates_summary(images, subject.clusters, table),
+        "duplicates": {
+            **count_copies(images, subject.clusters),
+            "across_classes": sum(finding.issue == "label_conflict" for finding in found),
+            "across_given_splits": sum(finding.issue == "leak" for finding in found),
+        },
         "seconds": clock.seconds,
     }
     return Audit(table, summary)
@@ -204,10 +211,8 @@ def _unreadable(index: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def _settled(finding: Finding, kept: frozenset[str]) -> bool:
-    """Whether a person has seen this and kept it: all images of a cluster, or the one image."""
-    members = {finding.image_id, *(finding.related if finding.issue in DUPLICATE_ISSUES else ())}
-    return members <= kept
+def _is_settled(finding: Finding, decisions: Decisions) -> bool:
+    return is_settled(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
 
 
 def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -218,18 +223,6 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
             images = images.union(*rows["related"])
         counts[str(issue)] = {"findings": len(rows), "images": len(images)}
     return counts
-
-
-def _duplicates_summary(images: pd.DataFrame, clusters: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
-    members = clusters[clusters["image_id"].isin(images["image_id"])]
-    members = members[members["cluster_id"].duplicated(keep=False)]
-    return {
-        "clusters": int(members["cluster_id"].nunique()),
-        "images": len(members),
-        "exact_images": int(members["exact"].sum()),
-        "across_classes": int((table["issue"] == "label_conflict").sum()),
-        "across_given_splits": int((table["issue"] == "leak").sum()),
-    }
 
 
 class _Clock:
@@ -245,10 +238,10 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
-def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, kept: frozenset[str]) -> str:
-    """Changes with any image, label, correction or setting of the audit."""
-    settings = [config.model_dump(mode="json"), split.test_fraction]
-    return hash_of([index_fingerprint(index), settings, sorted(kept), "rules 1"])
+def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
+    """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
+    settings = [config.model_dump(mode="json"), split.test_fraction, split.use_given]
+    return hash_of([index_fingerprint(index), settings, settled_key(decisions), "rules 2"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

@@ -1,16 +1,17 @@
 """Findings about copies: exact and near duplicates, copies that carry different labels, copies over given splits.
 
-In: images and the clusters that `duplicates` found. Out: findings. Owns no file.
+In: images and the clusters that `duplicates` found. Out: findings, and counts. Owns no file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from bestiary.audit.findings import Finding
+from bestiary.core.config import SPLITS
 
 
-def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame) -> list[Finding]:
+def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> list[Finding]:
     """One finding a cluster, and a second where it lies in more than one given split.
 
     The finding stands at the member that is best kept: the largest, then the one of most bytes, then the first path.
@@ -19,21 +20,42 @@ def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame) -> list[Finding]
     Args:
         images: `image_id, path, label, split_given, width_px, height_px, bytes, sha256`.
         clusters: see `duplicates`.
+        use_given: whether the study keeps the splits that came with the data; where it does not, they leak nothing.
     """
-    members = images.merge(clusters, on="image_id", how="inner", validate="one_to_one")
+    members = _left(images, clusters)
     members = members.assign(area=members["width_px"] * members["height_px"]).sort_values(
         ["cluster_id", "area", "bytes", "path"], ascending=[True, False, False, True], kind="stable"
     )
     found: list[Finding] = []
     for cluster_id, cluster in members.groupby("cluster_id", sort=True):
-        if len(cluster) > 1:
-            found += _of_cluster(str(cluster_id), cluster)
+        splits = [name for name in SPLITS if use_given and (cluster["split_given"] == name).any()]
+        found += _of_cluster(str(cluster_id), cluster, splits)
     return found
 
 
-def _of_cluster(cluster_id: str, cluster: pd.DataFrame) -> Iterator[Finding]:
-    best = cluster.iloc[0]
-    labels, splits = cluster["label"].value_counts(), sorted(set(cluster["split_given"]) - {""})
+def count_copies(images: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, int]:
+    """`clusters`, `images` in them, and `exact_images`: those of them that share every byte with another.
+
+    Args:
+        images: as in `copy_findings`.
+        clusters: see `duplicates`.
+    """
+    members = _left(images, clusters)
+    return {
+        "clusters": int(members["cluster_id"].nunique()),
+        "images": len(members),
+        "exact_images": int(members["sha256"].duplicated(keep=False).sum()),
+    }
+
+
+def _left(images: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
+    """The members that are among `images`, of clusters that have two or more of them."""
+    members = images.merge(clusters, on="image_id", how="inner", validate="one_to_one")
+    return members[members["cluster_id"].duplicated(keep=False)]
+
+
+def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -> Iterator[Finding]:
+    best, labels = cluster.iloc[0], cluster["label"].value_counts()
     exact = cluster["sha256"].nunique() == 1
     alike = "have the same bytes" if exact else "show the same photo"
     about = {
@@ -49,7 +71,7 @@ def _of_cluster(cluster_id: str, cluster: pd.DataFrame) -> Iterator[Finding]:
             issue="leak",
             severity="high",
             action="divide anew",
-            reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: what is scored was trained on",
+            reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: {_harm(splits)}",
             **about,
         )
     if len(labels) > 1:
@@ -73,9 +95,15 @@ def _of_cluster(cluster_id: str, cluster: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
+def _harm(splits: Sequence[str]) -> str:
+    if "test" not in splits:
+        return "what chooses among models was trained on"
+    return "what is scored was trained on" if "train" in splits else "what is scored chose among models"
+
+
 def _how_alike(cluster: pd.DataFrame, *, exact: bool) -> str:
     if exact:
         return ""
-    equal = int(cluster["exact"].sum())
+    equal = int(cluster["sha256"].duplicated(keep=False).sum())
     text = f"; the least alike of them correlate by {cluster['similarity'].min():.2f}"
     return text + (f", {equal} have the bytes of another" if equal else "")

@@ -20,31 +20,28 @@ import pandas as pd
 from bestiary.core.errors import BestiaryError
 from bestiary.core.files import fingerprint as hash_of
 from bestiary.core.files import write_text
+from bestiary.core.issues import ISSUES, Issue
 from bestiary.core.tables import read_table, table_fingerprint, write_table
+
+__all__ = [
+    "COLUMNS",
+    "CSV_NAME",
+    "DUPLICATE_ISSUES",
+    "ISSUES",
+    "SEVERITIES",
+    "TABLE_NAME",
+    "Action",
+    "Finding",
+    "Issue",
+    "Severity",
+    "findings_table",
+    "is_current",
+    "read_findings",
+    "write_findings",
+]
 
 TABLE_NAME, CSV_NAME = "audit.parquet", "audit.csv"
 
-Issue = Literal[
-    "unreadable",
-    "label_conflict",
-    "leak",
-    "label_error",
-    "exact_duplicate",
-    "near_duplicate",
-    "outlier",
-    "shortcut",
-    "small_class",
-    "imbalance",
-    "dark",
-    "light",
-    "blurry",
-    "low_information",
-    "odd_aspect_ratio",
-    "odd_size",
-    "grayscale",
-]
-# In the order in which they are worth a person's time.
-ISSUES: tuple[Issue, ...] = get_args(Issue)
 Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Action = Literal["relabel", "drop", "keep one", "look", "collect", "divide anew", "mend"]

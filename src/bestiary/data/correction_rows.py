@@ -5,16 +5,19 @@ file here, and no index: whether a row means an image is asked in `corrections`.
 """
 
 import csv
+import difflib
 import io
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 from bestiary.core.errors import CorrectionsError
+from bestiary.core.issues import ISSUES, in_order
 
 FILE_NAME = "corrections.csv"
-CORRECTIONS_COLUMNS = ("image_id", "path", "action", "label", "reviewed_by", "reviewed_at")
+CORRECTIONS_COLUMNS = ("image_id", "path", "action", "label", "reviewed_by", "reviewed_at", "issues")
 
 _MOST_TOLD = 10
 
@@ -27,6 +30,8 @@ class Correction:
     """One decision about one image. Either `image_id` or `path` may be empty.
 
     Attributes:
+        issues: names of `core.issues.ISSUES`: the findings that were looked at and let stand. Of a `keep` without any
+            it is all; a `relabel` answers what is about the label besides, a `drop` everything (`audit.settled`).
         extra: values of columns that are not ours, by name.
         line: where it stands in the file; 0 where it comes from no file. Does not count when two are compared.
     """
@@ -37,6 +42,7 @@ class Correction:
     label: str = ""
     reviewed_by: str = ""
     reviewed_at: str = ""
+    issues: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
     line: int = field(default=0, compare=False)
 
@@ -44,6 +50,16 @@ class Correction:
     def verdict(self) -> tuple[str, str]:
         """What two rows about one image must agree on."""
         return self.action, self.label
+
+    def cells(self) -> list[str]:
+        """The values of `CORRECTIONS_COLUMNS`, as they are written."""
+        texts = {"issues": " ".join(in_order(self.issues))}
+        return [texts[name] if name in texts else getattr(self, name) for name in CORRECTIONS_COLUMNS]
+
+    def joined(self, other: "Correction") -> "Correction":
+        """This row, with what another of the same verdict about the same image answers besides."""
+        is_all = self.action == "keep" and not (self.issues and other.issues)
+        return replace(self, issues=() if is_all else in_order((*self.issues, *other.issues)))
 
 
 Problem = tuple[Correction, str]
@@ -82,8 +98,7 @@ def render(corrections: Sequence[Correction]) -> str:
     rows = [[*CORRECTIONS_COLUMNS, *extra]]
     for correction in ordered:
         others = dict(correction.extra)
-        own = [getattr(correction, name) for name in CORRECTIONS_COLUMNS]
-        rows.append([*own, *(others.get(name, "") for name in extra)])
+        rows.append([*correction.cells(), *(others.get(name, "") for name in extra)])
     for row in rows:
         # Python 3.11's writer leaves a lone carriage return bare, and its reader takes it for the end of the row.
         (quoted if "\r" in "".join(row) else plain).writerow(row)
@@ -140,6 +155,7 @@ def _correction(head: Sequence[str], cells: Sequence[str], line: int) -> tuple[C
         label=label,
         reviewed_by=values["reviewed_by"].strip(),
         reviewed_at=values["reviewed_at"].strip(),
+        issues=in_order(re.findall(r"[^\s;,]+", values["issues"].casefold())),
         extra=tuple((name, values.get(name, "")) for name in head if name not in ("", *CORRECTIONS_COLUMNS)),
         line=line,
     )
@@ -161,7 +177,16 @@ def fault_of(correction: Correction) -> str:
         return f"label {correction.label!r} means nothing with {correction.action}: empty it, or make action relabel"
     if correction.reviewed_at and not _is_time(correction.reviewed_at):
         return f"reviewed_at {correction.reviewed_at!r} is no time: write it like 2026-01-31T12:00:00Z, or empty it"
-    return ""
+    return _unknown_issue(correction)
+
+
+def _unknown_issue(correction: Correction) -> str:
+    unknown = [name for name in correction.issues if name not in ISSUES]
+    if not unknown:
+        return ""
+    close = difflib.get_close_matches(unknown[0], ISSUES, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"issues names {unknown[0]!r}, which no audit finds: {hint}there are {', '.join(ISSUES)}"
 
 
 def _is_time(text: str) -> bool:

@@ -4,8 +4,10 @@ In: `corrections.csv`, written by the review page or by hand, and the index as t
 stages see. Owns `corrections.csv` in the study folder, and `.corrections.lock` beside it.
 
 Columns: `image_id`, `path`, `action` (relabel, drop, keep), `label` (the new class of a relabel, else empty),
-`reviewed_by`, `reviewed_at` (ISO 8601, UTC). A row may name its image by `image_id` or by `path` alone; `matching` says
-which image is meant. Columns may stand in any order; columns of other names are kept and mean nothing here. What
+`reviewed_by`, `reviewed_at` (ISO 8601, UTC), `issues` (the findings that were looked at and let stand: names of
+`core.issues` with a space, `;` or `,` between them; a keep that names none means all). A row may name its image by
+`image_id` or by `path` alone; `matching` says which image is meant. Columns may stand in any order, and all but
+`action` and one of the first two may be missing; columns of other names are kept and mean nothing here. What
 spreadsheets do to a file (byte order mark, other line ends, quotes, `;` or tab between values, empty lines and cells at
 the end) is read; anything else that is not as above is an error that names line and mend.
 """
@@ -85,15 +87,14 @@ def write_corrections(study_dir: Path, corrections: Sequence[Correction]) -> Non
 
 def corrections_fingerprint(corrections: Sequence[Correction]) -> str:
     """Changes with any row, but not with their order, with a row that is there twice, or with columns not ours."""
-    rows = {tuple(getattr(correction, name) for name in CORRECTIONS_COLUMNS) for correction in corrections}
-    return hash_of(sorted(rows))
+    return hash_of(sorted({tuple(correction.cells()) for correction in corrections}))
 
 
 def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str, Correction]:
     """Which image of the index each row means: the rows by the `image_id` that the index has now.
 
-    Of several rows that agree on an image, the last is taken. Values are the rows as they stand in the file: an image
-    that has moved since has another path in the index.
+    Of several rows that agree on an image, the last is taken, and answers what any of them does. Values are the rows as
+    they stand in the file: an image that has moved since has another path in the index.
 
     Args:
         corrections: as read.
@@ -120,7 +121,7 @@ def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str,
             said = " ".join(before.verdict).strip()
             problems.append((correction, f"line {before.line} says {said!r} of the same image: delete one of the two"))
         else:
-            found[ids[position]] = settled
+            found[ids[position]] = settled if before is None else settled.joined(before)
     refuse(problems)
     return {image_id: found[image_id] for image_id in ids if image_id in found}
 
@@ -229,29 +230,33 @@ def change(
         everything = [*named, *((row.image_id, row.path) for row in rows)]
         places = Places(index).find(everything) if index is not None else [""] * len(everything)
         images = set(places[: len(named)])
+        names = {name for image in named for name in _names(*image)}
         # A row that means no image now went by this id or path when it was written.
         is_gone = [
-            place in images if isinstance(place, int) else any(_names(row, *image) for image in named)
+            place in images if isinstance(place, int) else not names.isdisjoint(_names(row.image_id, row.path))
             for place, row in zip(places[len(named) :], rows, strict=True)
         ]
         gone = [row for row, goes in zip(rows, is_gone, strict=True) if goes]
         if gone or added:
             stay = [row for row, goes in zip(rows, is_gone, strict=True) if not goes]
-            write_corrections(study_dir, [*stay, *(_with_extra(row, gone) for row in added)])
+            write_corrections(study_dir, [*stay, *_with_extra(added, gone)])
     return gone
 
 
-def _names(row: Correction, image_id: str, path: str) -> bool:
-    same_path = bool(path and row.path) and loose(path) == loose(row.path)
-    return same_path or (bool(image_id) and row.image_id == image_id)
+def _names(image_id: str, path: str) -> list[tuple[str, str]]:
+    """What an image may go by: its id, and its path as `matching` compares it."""
+    return [("id", image_id)] * bool(image_id) + [("path", loose(path))] * bool(path)
 
 
-def _with_extra(correction: Correction, gone: Sequence[Correction]) -> Correction:
+def _with_extra(added: Sequence[Correction], gone: Sequence[Correction]) -> Iterator[Correction]:
     """A person's own columns stay with the image when its decision changes."""
-    kept = {
-        name: value for row in gone if _names(row, correction.image_id, correction.path) for name, value in row.extra
-    }
-    return replace(correction, extra=tuple({**kept, **dict(correction.extra)}.items()))
+    extra: dict[tuple[str, str], dict[str, str]] = {}
+    for row in gone:
+        for name in _names(row.image_id, row.path):
+            extra.setdefault(name, {}).update(row.extra)
+    for row in added:
+        kept = {key: value for name in _names(row.image_id, row.path) for key, value in extra.get(name, {}).items()}
+        yield replace(row, extra=tuple({**kept, **dict(row.extra)}.items()))
 
 
 @contextmanager

@@ -5,7 +5,6 @@ and `audit.json` through the modules that own them.
 """
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from bestiary.audit import duplicates, findings
 from bestiary.audit.looks import Looks, look_at
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.core.config import NO_BACKBONE, ModelConfig, StudyConfig
+from bestiary.core.errors import WeightsError
 from bestiary.core.files import fingerprint
 from bestiary.core.progress import Progress
 from bestiary.core.tables import table_fingerprint
@@ -54,7 +54,13 @@ class Evidence:
 
         wanted = self._config.audit
         model = ModelConfig(backbone=wanted.backbone, weights=wanted.weights, pixels=wanted.pixels)
-        backbone = build_backbone(model)
+        try:
+            backbone = build_backbone(model)
+        except WeightsError as error:
+            raise WeightsError(
+                f"for the audit: {error}. An audit without features, of copies with close hashes and of quality alone, "
+                f'is made with audit.backbone = "{NO_BACKBONE}"'
+            ) from error
         pixels = PixelsOnDemand(self.images, self._root, geometry=backbone.preprocessing.geometry)
         device = pick_device(self._config.device)
         return feature_table(backbone, pixels, device=device, progress=self._progress).plain
@@ -71,7 +77,11 @@ def find_clusters(study_dir: Path, config: StudyConfig, evidence: Evidence, prog
     if table_fingerprint(study_dir / CLUSTERS) == key:
         return duplicates.read_duplicates(study_dir)
     clusters = duplicates.find_duplicates(
-        evidence.images, evidence.looks.grey, evidence.features, neighbours=evidence.neighbours
+        evidence.images,
+        evidence.looks.grey,
+        evidence.features,
+        neighbours=evidence.neighbours,
+        progress=progress,
     )
     duplicates.write_duplicates(study_dir, clusters, fingerprint=key)
     count = clusters["cluster_id"].nunique()
@@ -83,6 +93,21 @@ def clusters_fingerprint(config: StudyConfig, images: pd.DataFrame) -> str:
     """Changes with the images' contents, and with the features that are compared."""
     settings = config.audit.model_dump(mode="json", include={"backbone", "weights", "pixels"})
     return duplicates.duplicates_fingerprint(images, settings)
+
+
+def faults_fingerprint(
+    config: StudyConfig, images: pd.DataFrame, *, current: pd.DataFrame, decided: Mapping[str, Correction]
+) -> str:
+    """Changes with any image, label, correction or setting that the findings follow from.
+
+    Args:
+        config: the study's.
+        images: all readable ones, as found.
+        current: the index with corrections.
+        decided: corrections by image id.
+    """
+    key = auditing.audit_fingerprint(current, config.audit, config.split, decisions=decided)
+    return fingerprint([key, clusters_fingerprint(config, images)])
 
 
 def find_faults(
@@ -106,9 +131,7 @@ def find_faults(
         decided: corrections by image id.
         progress: told what was found.
     """
-    kept = frozenset(image_id for image_id, row in decided.items() if row.action == "keep")
-    key = auditing.audit_fingerprint(current, config.audit, config.split, kept=kept)
-    key = fingerprint([key, clusters_fingerprint(config, evidence.images)])
+    key = faults_fingerprint(config, evidence.images, current=current, decided=decided)
     if findings.is_current(study_dir, fingerprint=key) and auditing.is_summarised(study_dir, fingerprint=key):
         return findings.read_findings(study_dir)
     start = time.perf_counter()
@@ -123,15 +146,12 @@ def find_faults(
         neighbours=evidence.neighbours if whole else None,
         looks=evidence.looks.subset(rows),
         clusters=clusters,
-        kept=kept,
+        decisions=decided,
     )
     audit = auditing.run_audit(subject, config.audit, config.split, progress=progress)
     findings.write_findings(study_dir, audit.findings, fingerprint=key)
     settings = config.audit.model_dump(mode="json", include={"backbone", "weights", "pixels"})
-    reviewed = Counter(row.action for row in decided.values())
-    auditing.write_summary(
-        study_dir, {**audit.summary, "features": settings, "reviewed": dict(reviewed)}, fingerprint=key
-    )
+    auditing.write_summary(study_dir, {**audit.summary, "features": settings}, fingerprint=key)
     progress.say(f"  audit in {time.perf_counter() - start:.1f} s: {_told(audit.findings)}")
     return audit.findings
 

@@ -18,7 +18,7 @@ def review_study(study: Path, *, port: int, reviewer: str, browser: bool) -> Non
     Args:
         study: a study's folder.
         port: 0 takes a free one.
-        reviewer: empty: the name of the user.
+        reviewer: empty: the name of the user, where there is one.
         browser: whether to open the page.
     """
 
@@ -28,7 +28,16 @@ def review_study(study: Path, *, port: int, reviewer: str, browser: bool) -> Non
         if browser:
             webbrowser.open(url)
 
-    progress = serve(study, reviewer=reviewer or getpass.getuser(), port=port, on_ready=ready)
+    progress = serve(study, reviewer=reviewer or _user(), port=port, on_ready=ready)
     print(f"{progress.decided:,} of {progress.total:,} findings decided, in {study / corrections.FILE_NAME}")
     if progress.decided:
         print("`bestiary study` with the same arguments does anew what they touch")
+
+
+def _user() -> str:
+    """The name of the user; empty, and said so, where this machine knows none (a container under a bare number)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):  # which of them depends on the version of Python
+        print("no user name here: give --reviewer NAME to sign decisions", file=sys.stderr)
+        return ""

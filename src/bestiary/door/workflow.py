@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from bestiary.audit.duplicates import duplicate_groups, read_duplicates
 from bestiary.core.config import StudyConfig
-from bestiary.core.errors import StudyConflictError, StudyError, UsageError
+from bestiary.core.errors import StudyConflictError, UsageError
 from bestiary.core.files import exclusive, fingerprint
 from bestiary.core.progress import SILENT, Progress
 from bestiary.core.recipes import DEFAULT_RECIPE, load_config, read_study_config, write_study_config
@@ -28,13 +25,13 @@ from bestiary.data import splits as splitting
 from bestiary.data.datasets import data_root, is_table
 from bestiary.door import auditing
 from bestiary.door.conflicts import differences, refuse_other, settled
+from bestiary.door.prerequisites import Clusters, need_clusters, need_index, need_runs, need_splits
 from bestiary.study import compare as comparing
 from bestiary.study import runs
 from bestiary.study.environment import package_versions
 
 STUDY_FILE, REPORT_FILE, LOCK_FILE = "study.toml", "report.html", ".lock"
 WhenThere = Literal["refuse", "resume", "force"]
-Clusters = npt.NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,8 @@ class Study:
         self.path = path
         self.config = config
         self._progress = progress
+        # Read once where the study is held: what a person decides while it works is for the next run.
+        self._corrections: list[correcting.Correction] = []
 
     @classmethod
     def create(
@@ -140,7 +139,7 @@ class Study:
     def audit(self) -> pd.DataFrame:
         """Look for what is wrong with the data: one row a finding, most urgent first."""
         with self._held():
-            return self._audit(self._need_index())
+            return self._audit(need_index(self.path))
 
     def apply(self, to: Path | str, *, how: applying.How = "copy") -> applying.Applied:
         """Write a clean copy of the data, with `corrections.csv` carried out; nothing of the original changes.
@@ -151,8 +150,8 @@ class Study:
         """
         with self._held():
             return applying.apply_corrections(
-                self._need_index(),
-                correcting.read_corrections(self.path),
+                need_index(self.path),
+                self._corrections,
                 self.data_root,
                 Path(to),
                 study_dir=self.path,
@@ -163,8 +162,8 @@ class Study:
     def split(self) -> pd.DataFrame:
         """Divide the images: `image_id, group_id, split`. Needs the audit, whose near duplicates stay together."""
         with self._held():
-            found = self._need_index()
-            return self._split(found, self._current(found), self._need_clusters(found))
+            found = need_index(self.path)
+            return self._split(found, self._current(found), need_clusters(self.path, self.config, found))
 
     def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
         """Train the named models, or all; those that are complete are kept.
@@ -195,7 +194,7 @@ class Study:
         with self._held():
             found = self._index()
             findings = self._audit(found)["issue"].value_counts(sort=False) if self.config.audit.enabled else {}
-            self._split(found, self._current(found), self._need_clusters(found))
+            self._split(found, self._current(found), need_clusters(self.path, self.config, found))
             self._train(())
             comparison = self._compare()
             report = self._report(comparison)
@@ -223,6 +222,7 @@ class Study:
     def _held(self) -> Iterator[None]:
         busy = f"another bestiary process works on {self.path}: wait for it, or stop it"
         with exclusive(self.path / LOCK_FILE, busy=busy):
+            self._corrections = correcting.read_corrections(self.path)
             yield
 
     def _index(self) -> pd.DataFrame:
@@ -245,7 +245,7 @@ class Study:
     def _audit(self, found: pd.DataFrame) -> pd.DataFrame:
         evidence = auditing.Evidence(self.config, found, self._progress)
         clusters = auditing.find_clusters(self.path, self.config, evidence, self._progress)
-        decided = correcting.resolve(correcting.read_corrections(self.path), found)
+        decided = correcting.resolve(self._corrections, found)
         return auditing.find_faults(
             self.path,
             self.config,
@@ -258,7 +258,7 @@ class Study:
 
     def _current(self, found: pd.DataFrame) -> pd.DataFrame:
         """The index that later stages see: with the labels of `corrections.csv`, and without what it drops."""
-        return correcting.corrected(found, correcting.read_corrections(self.path))
+        return correcting.corrected(found, self._corrections)
 
     def _split(self, found: pd.DataFrame, current: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
         key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
@@ -277,9 +277,9 @@ class Study:
     def _train(self, models: Sequence[str]) -> pd.DataFrame:
         if unknown := [name for name in models if name not in self.config.models]:
             raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self.config.models)}")
-        found = self._need_index()
+        found = need_index(self.path)
         index = self._current(found)
-        splits = self._need_splits(found, index)
+        splits = need_splits(self.path, self.config, found, index)
         names = list(models) or list(self.config.models)
         keys = runs.run_fingerprints(self.config, index=index, splits=splits)
         due = [name for name in names if not runs.is_complete(self.path, name, key=keys[name])]
@@ -305,10 +305,10 @@ class Study:
         return pd.DataFrame([status.__dict__ for status in statuses if status], columns=columns)
 
     def _compare(self) -> dict[str, Any]:
-        found = self._need_index()
+        found = need_index(self.path)
         index = self._current(found)
-        splits = self._need_splits(found, index)
-        self._need_current_runs(index, splits)
+        splits = need_splits(self.path, self.config, found, index)
+        need_runs(self.path, self.config, index, splits)
         key = comparing.comparison_fingerprint(self.path, self.config)
         if comparing.is_current(self.path, fingerprint=key):
             return comparing.read_comparison(self.path)
@@ -321,13 +321,25 @@ class Study:
         from bestiary.report.stamp import report_fingerprint
 
         file = self.path / REPORT_FILE
-        key = self._output_key(comparison, self.config.report.model_dump(mode="json"))
+        audit_key = self._audit_key()
+        tables = [table_fingerprint(self.path / name) for name in (indexing.FILE_NAME, auditing.TABLE)]
+        corrections = correcting.corrections_fingerprint(self._corrections)
+        settings = self.config.report.model_dump(mode="json")
+        key = self._output_key(comparison, [*tables, audit_key, corrections, settings])
         if file.exists() and report_fingerprint(file) == key:
             return file
         from bestiary.report.html import write_report
 
         self._progress.say("  report")
-        return write_report(self.path, fingerprint=key)
+        return write_report(self.path, fingerprint=key, corrections=self._corrections, audit_key=audit_key)
+
+    def _audit_key(self) -> str:
+        """What the audit's files would carry, were they made now."""
+        found = need_index(self.path)
+        decided = correcting.resolve(self._corrections, found)
+        return auditing.faults_fingerprint(
+            self.config, indexing.readable(found), current=self._current(found), decided=decided
+        )
 
     def _export(self, comparison: dict[str, Any], model: str | None) -> Path:
         from bestiary.deploy import bundle
@@ -345,45 +357,5 @@ class Study:
         self._progress.say(f"  export {model or config.export.model} to {bundle.FOLDER}/")
         return export_model(self.path, config=config, comparison=comparison, fingerprint=key)
 
-    def _output_key(self, comparison: dict[str, Any], settings: dict[str, Any]) -> str:
-        tables = [table_fingerprint(self.path / name) for name in (indexing.FILE_NAME, auditing.TABLE)]
-        corrections = correcting.corrections_fingerprint(correcting.read_corrections(self.path))
-        version = package_versions()["bestiary"]
-        return fingerprint([comparison["fingerprint"], *tables, corrections, settings, version])
-
-    def _need_index(self) -> pd.DataFrame:
-        if not (self.path / indexing.FILE_NAME).exists():
-            raise StudyError(f"{self.path} has no index yet: run `bestiary index {self.path}`")
-        return indexing.read_index(self.path)
-
-    def _need_clusters(self, found: pd.DataFrame) -> Clusters:
-        """A cluster number for each readable image; None where the config lets near duplicates part."""
-        if self.config.split.group_duplicates == "exact":
-            return None
-        images = indexing.readable(found)
-        if table_fingerprint(self.path / auditing.CLUSTERS) != auditing.clusters_fingerprint(self.config, images):
-            raise StudyError(
-                f"near duplicates of these images have not been looked for: run `bestiary audit {self.path}`, or set "
-                'split.group_duplicates = "exact"'
-            )
-        return duplicate_groups(read_duplicates(self.path), images["image_id"])
-
-    def _need_splits(self, found: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
-        file = self.path / splitting.FILE_NAME
-        if not file.exists():
-            raise StudyError(f"{self.path} has no splits yet: run `bestiary split {self.path}`")
-        clusters = self._need_clusters(found)
-        key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
-        if table_fingerprint(file) != key:
-            raise StudyError(
-                f"the index, the corrections or the split settings have changed: run `bestiary split {self.path}`"
-            )
-        return splitting.without(splitting.read_splits(self.path), current)
-
-    def _need_current_runs(self, index: pd.DataFrame, splits: pd.DataFrame) -> None:
-        for name, key in runs.run_fingerprints(self.config, index=index, splits=splits).items():
-            status = runs.read_status(self.path, name)
-            if status is None:
-                raise StudyError(f"model {name!r} has not been trained: run `bestiary train {self.path}`")
-            if status.fingerprint != key:
-                raise StudyError(f"model {name!r} is of other data or settings: run `bestiary train {self.path}`")
+    def _output_key(self, comparison: dict[str, Any], made_from: object) -> str:
+        return fingerprint([comparison["fingerprint"], made_from, package_versions()["bestiary"]])

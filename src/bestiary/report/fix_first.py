@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES
-from bestiary.data.corrections import Correction
+from bestiary.audit.settled import asked_about, is_settled
 from bestiary.report.issues import WORDS, Words
 from bestiary.report.record import StudyRecord
 from bestiary.report.tables import Table
@@ -82,25 +82,20 @@ class FixFirst:
 
 
 def open_findings(study: StudyRecord) -> pd.DataFrame:
-    """The findings that nobody has decided yet, in the table's order.
+    """The findings that nobody has settled yet (see `audit.settled`), in the table's order.
 
-    An image is decided by a correction of its own; copies are when each has one, or when all but one are dropped.
+    Of copies, those count that the study still has.
     """
     if study.audit is None:
         return pd.DataFrame()
-    table = study.audit.findings
-    decided = [_is_decided(row, study.corrections) for row in table.to_dict("records")]
-    return table[~np.array(decided, dtype=bool)].reset_index(drop=True)
+    table, there = study.audit.findings, set(study.index["image_id"])
 
+    def settled(row: Mapping[str, Any]) -> bool:
+        asked = asked_about(row["issue"], row["image_id"], row["related"])
+        return is_settled(row["issue"], [image_id for image_id in asked if image_id in there], study.corrections)
 
-def _is_decided(row: Mapping[str, Any], corrections: Mapping[str, Correction]) -> bool:
-    if not row["image_id"]:
-        return False
-    if row["issue"] not in DUPLICATE_ISSUES:
-        return row["image_id"] in corrections
-    members = {str(image_id) for image_id in (row["image_id"], *row["related"])}
-    dropped = {image_id for image_id in members if image_id in corrections and corrections[image_id].action == "drop"}
-    return members <= set(corrections) or (len(members) > 1 and len(members - dropped) == 1)
+    is_open = [not settled(row) for row in table.to_dict("records")]
+    return table[np.array(is_open, dtype=bool)].reset_index(drop=True)
 
 
 def findings_fact(study: StudyRecord) -> tuple[str, str, str]:

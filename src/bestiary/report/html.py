@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bestiary.core.files import write_text
+from bestiary.data.corrections import Correction
 from bestiary.report import fix_first, gallery, sections
 from bestiary.report.record import StudyRecord, read_study
 from bestiary.report.thumbnails import Thumbnails, make_thumbnails
@@ -34,7 +35,13 @@ _ENTRY_BYTES_A_MODEL = 24
 _SPARE_BYTES = 20_000
 
 
-def write_report(study_dir: Path, *, fingerprint: str = "") -> Path:
+def write_report(
+    study_dir: Path,
+    *,
+    fingerprint: str = "",
+    corrections: Sequence[Correction] | None = None,
+    audit_key: str | None = None,
+) -> Path:
     """Write `report.html` into a study folder.
 
     Parts that are missing (a model that was not run, a picture that was deleted) are named in the report.
@@ -42,12 +49,14 @@ def write_report(study_dir: Path, *, fingerprint: str = "") -> Path:
     Args:
         study_dir: the study's folder.
         fingerprint: of what the report is made from, written into its head; `stamp.report_fingerprint` reads it back.
+        corrections: those that the runs were made with; read from the study where they are not given.
+        audit_key: what the audit's files would carry, were they made now; the report says where they do not.
 
     Raises:
         StudyError: the folder has no study.toml or no index.parquet.
         BestiaryError: a file of the study is damaged, or the report cannot be written.
     """
-    study = read_study(study_dir)
+    study = read_study(study_dir, corrections=corrections, audit_key=audit_key)
     path = study_dir / FILE_NAME
     write_text(path, _render_within_budget(study, fingerprint=fingerprint))
     return path

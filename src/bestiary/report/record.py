@@ -6,7 +6,7 @@ Reads study.toml, index.parquet with corrections.csv laid over it, splits.parque
 and the runs of the models that study.toml names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,10 +107,17 @@ class StudyRecord:
         return sorted(names.union(*(run.class_names for run in self.done)))
 
 
-def read_study(study_dir: Path) -> StudyRecord:
+def read_study(
+    study_dir: Path, *, corrections: Sequence[Correction] | None = None, audit_key: str | None = None
+) -> StudyRecord:
     """Read a study folder.
 
     Splits, audit, corrections, comparison and any run may be missing: the report says so and goes on.
+
+    Args:
+        study_dir: the study's folder.
+        corrections: laid over the index; those of the folder where they are not given.
+        audit_key: the fingerprint of an audit made now; a remark tells where the folder's has another.
 
     Raises:
         StudyError: there is no study.toml or no index.parquet; says which command makes them.
@@ -137,7 +144,13 @@ def read_study(study_dir: Path) -> StudyRecord:
     records = {name: _read_run(study_dir, name, comparison) for name in config.models}
     ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
     rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
-    index, corrections = read_table(study_dir / "index.parquet"), read_corrections(study_dir)
+    audit = _read_audit(study_dir)
+    if audit and audit_key not in (None, audit.summary.get("fingerprint")):
+        name = study_dir.resolve().name
+        remarks.append(f"Data, labels or settings changed after the audit: `bestiary audit {name}` makes it anew.")
+    index = read_table(study_dir / "index.parquet")
+    if corrections is None:
+        corrections = read_corrections(study_dir)
     return StudyRecord(
         folder=study_dir,
         config=config,
@@ -146,7 +159,7 @@ def read_study(study_dir: Path) -> StudyRecord:
         comparison=_complete(comparison, records),
         runs=[records[name] for name in (*ranked, *rest)],
         data_root=_data_root(config.data.path, remarks),
-        audit=_read_audit(study_dir),
+        audit=audit,
         corrections=resolve(corrections, index),
         remarks=remarks,
     )

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bestiary.core.config import SPLITS
+from bestiary.data.splits import straddling_groups
 from bestiary.report import as_given, audited, explain, fix_first, matrix, plots, tables
 from bestiary.report.record import ModelRecord, StudyRecord
 from bestiary.report.svg import figure_svg
@@ -190,9 +191,16 @@ def _method(study: StudyRecord) -> dict[str, Any]:
             "validation in every class."
         )
     if len(groups):
+        crossing = straddling_groups(study.splits)
         parts.append(
             f"{counted(int(groups.sum()), 'image')} belong together in {counted(len(groups), 'group')} "
-            "(copies, or a group column): a group never crosses from one part to another."
+            f"(copies, or a group column): "
+            + (
+                f"{whole(crossing)} of them {'crosses' if crossing == 1 else 'cross'} from one part to another, as the "
+                "data came."
+                if crossing
+                else "a group never crosses from one part to another."
+            )
         )
     return {
         "lead": " ".join(parts),

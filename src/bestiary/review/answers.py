@@ -14,7 +14,7 @@ from bestiary.core.errors import BestiaryError, ImageError, UsageError
 from bestiary.data.corrections import Correction
 from bestiary.review.decisions import Change, Decisions, parse_changes
 from bestiary.review.pictures import LONG_SIDE_PX, Pictures
-from bestiary.review.queue import ReviewQueue, decision
+from bestiary.review.queue import ReviewQueue
 
 Answer = tuple[int, str, bytes]
 
@@ -105,7 +105,7 @@ class Answers:
         """How the images concerned, and the findings that they belong to, now stand on disk."""
         image_ids = [change.image_id for change in changes]
         return {
-            "decisions": {image_id: decision(corrections.get(image_id)) for image_id in image_ids},
+            "decisions": {image_id: self._queue.decision(image_id, corrections) for image_id in image_ids},
             "decided": self._queue.decided_among(image_ids, corrections),
         }
 

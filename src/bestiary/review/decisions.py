@@ -6,7 +6,7 @@ it is read anew for every request, so that a hand or another page may write it m
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,28 +15,52 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bestiary.core.errors import UsageError
 from bestiary.core.files import sha256_bytes
+from bestiary.core.issues import Issue, in_order
 from bestiary.data.corrections import FILE_NAME, Correction, change, read_corrections, resolve
 from bestiary.review.queue import ReviewQueue
+from bestiary.review.rows import Key, pressed
+
+# A cluster of copies is kept by one key. 20,000 changes are 5 to 10 MB; see `server.MOST_BODY_BYTES`.
+MOST_CHANGES = 20_000
 
 
-class Was(BaseModel):
-    """The decision that the page showed when the reader took a new one."""
+class Shown(BaseModel):
+    """A decision as the page knows it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    action: str
+    action: Literal["keep", "relabel", "drop"]
     label: str
+    issues: tuple[Issue, ...]
+
+
+class Former(Shown):
+    """A decision that is to be there again: who took it, and when, too."""
+
+    reviewed_by: str
+    reviewed_at: str
 
 
 class Change(BaseModel):
-    """One image, and what is to become of it; `undo` takes its decision away."""
+    """One image, and what is to become of it.
+
+    Attributes:
+        image_id: which image.
+        action: what was pressed on a finding (see `rows.pressed`), or `restore`: the row is to be `former` again.
+        label: the new class, for `relabel`.
+        issue: of the finding.
+        was: the decision that the page showed when the reader took this one.
+        former: for `restore`; None: no row.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     image_id: str
-    action: Literal["keep", "relabel", "drop", "undo"]
+    action: Key | Literal["restore"]
     label: str = ""
-    was: Was | None
+    issue: Issue
+    was: Shown | None
+    former: Former | None = None
 
 
 class Changes(BaseModel):
@@ -44,7 +68,7 @@ class Changes(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    changes: Annotated[list[Change], Field(min_length=1, max_length=1000)]
+    changes: Annotated[list[Change], Field(min_length=1, max_length=MOST_CHANGES)]
 
 
 @dataclass(frozen=True)
@@ -64,8 +88,8 @@ class Decisions:
         self._queue = queue
         self._reviewer = reviewer
         self._lock = threading.Lock()
-        self._known: dict[str, Correction] = {}
-        self._known_digest: str | None = None
+        # The file's digest and what it says: one value, for threads read it while another replaces it.
+        self._known: tuple[str | None, dict[str, Correction]] = (None, {})
 
     def read(self) -> dict[str, Correction]:
         """The corrections by image id, as `data.corrections.resolve` finds which image each row means.
@@ -74,15 +98,18 @@ class Decisions:
             CorrectionsError: the file has a row that cannot be; names it.
         """
         before = self._digest()
-        if before is None or before != self._known_digest:
-            self._known = resolve(read_corrections(self._study_dir), self._index)
+        digest, known = self._known
+        if before is None or before != digest:
+            known = resolve(read_corrections(self._study_dir), self._index)
             # Of a file that is being written just now nothing is remembered.
-            self._known_digest = before if before == self._digest() else None
-        return self._known
+            self._known = (before if before == self._digest() else None, known)
+        return known
 
     def _digest(self) -> str | None:
-        file = self._study_dir / FILE_NAME
-        return sha256_bytes(file.read_bytes()) if file.is_file() else None
+        try:
+            return sha256_bytes((self._study_dir / FILE_NAME).read_bytes())
+        except FileNotFoundError:
+            return None
 
     def carry_out(self, changes: Sequence[Change]) -> Outcome:
         """Write changes to disk, all or none; none where an image was decided elsewhere meanwhile.
@@ -93,15 +120,18 @@ class Decisions:
         """
         for wanted in changes:
             self._check(wanted)
+        if len({wanted.image_id for wanted in changes}) < len(changes):
+            raise UsageError("an image is named twice")
         with self._lock:
             there = self.read()
-            stale = tuple(wanted.image_id for wanted in changes if _as_shown(there.get(wanted.image_id)) != wanted.was)
+            stale = tuple(one.image_id for one in changes if not _says(there.get(one.image_id), one.was))
             if stale:
                 return Outcome(there, stale)
+            rows = {one.image_id: self._row(one, there.get(one.image_id)) for one in changes}
             change(
                 self._study_dir,
-                decided=[self._row(wanted) for wanted in changes if wanted.action != "undo"],
-                undone=[wanted.image_id for wanted in changes if wanted.action == "undo"],
+                decided=[row for row in rows.values() if row is not None],
+                undone=[image_id for image_id, row in rows.items() if row is None],
                 index=self._index,
             )
             return Outcome(self.read())
@@ -114,24 +144,29 @@ class Decisions:
     def _check(self, wanted: Change) -> None:
         if not self._queue.can_decide(wanted.image_id):
             raise UsageError(f"the study has no readable image {wanted.image_id!r}")
-        if wanted.action != "relabel":
-            if wanted.label:
-                raise UsageError(f"{wanted.action} takes no class")
+        if wanted.action == "restore":
+            if wanted.former is not None:
+                self._check_class(wanted.former.action, wanted.former.label)
             return
-        if wanted.label not in self._queue.class_names:
-            raise UsageError(f"the study has no class {wanted.label!r}")
-        if wanted.label == self._queue.label_of(wanted.image_id):
+        self._check_class(wanted.action, wanted.label)
+        if wanted.action == "relabel" and wanted.label == self._queue.label_of(wanted.image_id):
             raise UsageError(f"its label is {wanted.label!r} already: keep it instead")
 
-    def _row(self, wanted: Change) -> Correction:
-        assert wanted.action != "undo"
-        return Correction(
-            image_id=wanted.image_id,
-            path=self._queue.path_of(wanted.image_id),
-            action=wanted.action,
-            label=wanted.label,
-            reviewed_by=self._reviewer,
-        )
+    def _check_class(self, action: str, label: str) -> None:
+        if action != "relabel":
+            if label:
+                raise UsageError(f"{action} takes no class")
+        elif label not in self._queue.class_names:
+            raise UsageError(f"the study has no class {label!r}")
+
+    def _row(self, wanted: Change, before: Correction | None) -> Correction | None:
+        """The row that the image is to have."""
+        image_id, path = wanted.image_id, self._queue.path_of(wanted.image_id)
+        if wanted.action == "restore":
+            return None if wanted.former is None else Correction(image_id, path, **wanted.former.model_dump())
+        found = self._queue.issues_of(image_id)
+        row = pressed(wanted.action, wanted.issue, label=wanted.label, before=before, found=found)
+        return None if row is None else replace(row, image_id=image_id, path=path, reviewed_by=self._reviewer)
 
 
 def parse_changes(body: bytes) -> list[Change]:
@@ -148,5 +183,8 @@ def parse_changes(body: bytes) -> list[Change]:
         raise UsageError(f"{place}: {first['msg']}") from error
 
 
-def _as_shown(correction: Correction | None) -> Was | None:
-    return None if correction is None else Was(action=correction.action, label=correction.label)
+def _says(correction: Correction | None, shown: Shown | None) -> bool:
+    """Whether a row says what the page showed."""
+    if correction is None or shown is None:
+        return correction is None and shown is None
+    return correction.verdict == (shown.action, shown.label) and in_order(correction.issues) == in_order(shown.issues)

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, Issue
+from bestiary.audit.settled import answers, asked_about, is_settled
+from bestiary.core.issues import in_order
 from bestiary.data.corrections import Correction
 from bestiary.data.index import class_names, readable
 
@@ -90,14 +92,13 @@ class ReviewQueue:
                 self._touched.setdefault(image_id, []).append(item)
 
     def _item(self, finding: dict[str, Any]) -> Item:
-        own, related = str(finding["image_id"]), [str(image_id) for image_id in finding["related"]]
+        related = [str(image_id) for image_id in finding["related"]]
+        asked = asked_about(finding["issue"], str(finding["image_id"]), related)
+        members = tuple(image_id for image_id in asked if image_id in self._there)
         if finding["issue"] in DUPLICATE_ISSUES:
-            members = tuple(image_id for image_id in dict.fromkeys([own, *related]) if image_id in self._there)
             return Item(finding, "cluster" if members else "note", members, ())
         nearby = tuple(image_id for image_id in related if image_id in self._there)
-        if own in self._there:
-            return Item(finding, "image", (own,), nearby)
-        return Item(finding, "note", (), nearby)
+        return Item(finding, "image" if members else "note", members, nearby)
 
     def can_decide(self, image_id: str) -> bool:
         """Whether the study has this image and could read it."""
@@ -111,18 +112,13 @@ class ReviewQueue:
         """The class as found, whatever a correction says."""
         return str(self._images[image_id]["label"])
 
-    def is_decided(self, item: Item, corrections: Mapping[str, Correction]) -> bool:
-        """Whether a finding asks for nothing more.
+    def issues_of(self, image_id: str) -> tuple[str, ...]:
+        """The issues of all findings that ask about an image."""
+        return in_order(item.finding["issue"] for item in self._touched.get(image_id, []))
 
-        An image is decided by a correction of its own. Copies are, when each has one, or when all but one are dropped.
-        """
-        if item.kind == "note":
-            return False
-        open_members = [image_id for image_id in item.members if image_id not in corrections]
-        if not open_members:
-            return True
-        left = [i for i in item.members if i not in corrections or corrections[i].action != "drop"]
-        return len(left) == 1 and len(item.members) > 1
+    def is_decided(self, item: Item, corrections: Mapping[str, Correction]) -> bool:
+        """Whether a finding asks for nothing more; see `audit.settled`. A note never is decided."""
+        return is_settled(item.finding["issue"], item.members, corrections)
 
     def decided_among(self, image_ids: list[str], corrections: Mapping[str, Correction]) -> dict[str, bool]:
         """For each finding that one of these images belongs to, whether it is decided now."""
@@ -158,8 +154,17 @@ class ReviewQueue:
             ],
             "images": [{"id": image_id, **self._images[image_id]} for image_id in shown],
             "findings": [self._entry(item, place, corrections) for item in self.items],
-            "decisions": {i: decision(corrections[i]) for i in shown if i in corrections},
+            "decisions": {i: self.decision(i, corrections) for i in shown if i in corrections},
         }
+
+    def decision(self, image_id: str, corrections: Mapping[str, Correction]) -> dict[str, Any] | None:
+        """The correction of an image as the page knows it, with the issues of its findings that it answers."""
+        correction = corrections.get(image_id)
+        if correction is None:
+            return None
+        texts = {name: getattr(correction, name) for name in ("action", "label", "reviewed_by", "reviewed_at")}
+        answered = [issue for issue in self.issues_of(image_id) if answers(correction, issue)]
+        return {**texts, "issues": list(correction.issues), "answered": answered}
 
     def _entry(self, item: Item, place: Mapping[str, int], corrections: Mapping[str, Correction]) -> dict[str, Any]:
         finding = item.finding
@@ -176,14 +181,6 @@ class ReviewQueue:
             "p_suggestion": _number(finding["p_suggestion"]),
             "decided": self.is_decided(item, corrections),
         }
-
-
-def decision(correction: Correction | None) -> dict[str, str] | None:
-    """A correction as the page knows it."""
-    if correction is None:
-        return None
-    names = ("action", "label", "reviewed_by", "reviewed_at")
-    return {name: getattr(correction, name) for name in names}
 
 
 def _number(value: Any) -> float | None:

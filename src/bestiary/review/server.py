@@ -35,7 +35,8 @@ from bestiary.review.guard import SECURITY_HEADERS, body_refusal, new_token, ref
 from bestiary.review.pictures import Pictures
 from bestiary.review.queue import Progress, ReviewQueue
 
-MOST_BODY_BYTES = 256 * 1024
+MOST_BODY_BYTES = 16 * 2**20  # room for `decisions.MOST_CHANGES`
+_MOST_REFUSED_BYTES = 256 * 1024  # of a stranger's body, read so that the answer arrives; a longer one is not read
 _IDLE_S = 30
 
 
@@ -182,11 +183,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         """Guard, then answer. The body is read or the connection closed, so that the next request starts clean."""
         changes = self.command != "GET"
-        status, reason = body_refusal(self.headers, changes=changes, most_bytes=MOST_BODY_BYTES)
+        review, path = self.server.review, self.path.removeprefix("/")
+        why = refusal(self.command, path, self.headers, port=review.port, token=review.token)
+        most_bytes = _MOST_REFUSED_BYTES if why else MOST_BODY_BYTES
+        status, reason = body_refusal(self.headers, changes=changes, most_bytes=most_bytes)
         self.close_connection = self.close_connection or bool(status)
         body = self.rfile.read(int(self.headers["Content-Length"])) if changes and not status else b""
-        review, path = self.server.review, self.path.removeprefix("/")
-        if why := refusal(self.command, path, self.headers, port=review.port, token=review.token):
+        if why:
             self._send(*text(403, why))
             return
         name = path.partition("/")[2] if "/" in path else "/"

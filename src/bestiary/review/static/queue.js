@@ -25,6 +25,21 @@ export class Queue {
     return this.decisions.get(this.images[image].id) ?? null;
   }
 
+  // What is decided of an image as far as a finding goes: that it was kept for another reason says nothing here.
+  answerTo(finding, image) {
+    const decision = this.decisionOf(image);
+    return decision?.action === "keep" && !decision.answered.includes(finding.issue) ? null : decision;
+  }
+
+  isAnswered(finding, image) {
+    return this.decisionOf(image)?.answered.includes(finding.issue) ?? false;
+  }
+
+  // The other findings of an image that wait for an answer.
+  openBeside(finding, image) {
+    return this.findingsOf[image].filter((other) => other !== finding && isOpen(other) && !this.isAnswered(other, image));
+  }
+
   // The class an image has now, by the decision taken.
   labelOf(image) {
     const decision = this.decisionOf(image);

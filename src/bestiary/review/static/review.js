@@ -15,8 +15,8 @@ const history = []; // of this page: what each decision replaced
 function show(place) {
   queue.at = place;
   const finding = queue.current;
-  const waits = finding?.members.find((image) => image === finding.image && !queue.decisionOf(image));
-  selected = waits ?? finding?.members.find((image) => !queue.decisionOf(image)) ?? finding?.members[0] ?? -1;
+  const open = finding?.members.filter((image) => !queue.isAnswered(finding, image)) ?? [];
+  selected = open.find((image) => image === finding.image) ?? open[0] ?? finding?.members[0] ?? -1;
   redraw();
 }
 
@@ -35,16 +35,12 @@ function alarm(reason) {
   byId("alarm").hidden = false;
 }
 
-// `wanted`: image number → decision, or null to take it away. True where it is on disk.
-async function save(wanted) {
-  const changes = [...wanted].map(([image, decision]) => {
+// `wanted`: image number → what is to become of it (`action`, and `label` or `former`). True where it is on disk.
+async function save(finding, wanted) {
+  const changes = [...wanted].map(([image, change]) => {
     const there = queue.decisionOf(image);
-    return {
-      image_id: queue.images[image].id,
-      action: decision ? decision.action : "undo",
-      label: decision ? decision.label : "",
-      was: there && { action: there.action, label: there.label },
-    };
+    const was = there && { action: there.action, label: there.label, issues: there.issues };
+    return { image_id: queue.images[image].id, issue: finding.issue, was, ...change };
   });
   saving = true;
   say("Saving…");
@@ -77,8 +73,8 @@ async function decide(wanted, words) {
   const finding = queue.current;
   if (saving || !finding) return;
   const before = new Map([...wanted.keys()].map((image) => [image, queue.decisionOf(image)]));
-  if (!(await save(wanted))) return;
-  history.push({ id: finding.id, before });
+  if (!(await save(finding, wanted))) return;
+  history.push({ finding, before });
   strayed = false;
   say(`Saved: ${words}`);
   if (finding.decided) show(queue.after(queue.placeOf.get(finding.id)));
@@ -88,10 +84,10 @@ async function decide(wanted, words) {
 async function undo() {
   const finding = queue.current;
   if (saving) return;
-  const settled = finding?.members.filter((image) => queue.decisionOf(image)) ?? [];
+  const settled = finding?.members.filter((image) => queue.isAnswered(finding, image) || (finding.kind === "image" && queue.answerTo(finding, image))) ?? [];
   const here = settled.length > 0 && (strayed || history.length === 0);
   if (here) {
-    if (await save(new Map(settled.map((image) => [image, null])))) {
+    if (await save(finding, new Map(settled.map((image) => [image, decision("undo")])))) {
       say("Undone: undecided again.");
       show(queue.at);
     }
@@ -99,10 +95,17 @@ async function undo() {
   }
   const last = history.at(-1);
   if (!last) return say("Nothing to undo.");
-  if (!(await save(last.before))) return;
+  if (!(await save(last.finding, new Map([...last.before].map(([image, there]) => [image, restored(there)]))))) return;
   history.pop();
   say("Undone.");
-  show(queue.placeOf.get(last.id));
+  show(queue.placeOf.get(last.finding.id));
+}
+
+// The row that was there, or none, with who decided and when.
+function restored(there) {
+  if (!there) return { action: "restore" };
+  const { answered, ...former } = there;
+  return { action: "restore", former };
 }
 
 const name = (image) => queue.images[image].path.split("/").at(-1);
@@ -111,7 +114,7 @@ const decision = (action, label = "") => ({ action, label });
 const acts = {
   keep() {
     if (selected < 0) return say("Nothing to decide here: N goes on.");
-    const open = queue.current.members.filter((image) => !queue.decisionOf(image));
+    const open = queue.current.members.filter((image) => !queue.isAnswered(queue.current, image));
     const images = open.length ? open : [selected];
     decide(new Map(images.map((image) => [image, decision("keep")])), images.length === 1 ? `${name(images[0])} kept.` : `${images.length} kept.`);
   },
@@ -121,7 +124,10 @@ const acts = {
   },
   relabel(label) {
     if (selected < 0) return say("Nothing to decide here: N goes on.");
-    if (label === queue.images[selected].label) return say(`Its label is ${label} already: K keeps it.`);
+    if (label === queue.images[selected].label) {
+      const back = queue.labelOf(selected) !== label && !queue.isAnswered(queue.current, selected);
+      return say(back ? `It was found as ${label}: go on and back, then U takes the relabel back.` : `Its label is ${label} already: K keeps it.`);
+    }
     decide(new Map([[selected, decision("relabel", label)]]), `${name(selected)} relabelled to ${label}.`);
   },
   suggestion() {
@@ -137,9 +143,9 @@ const acts = {
     if (queue.current?.kind !== "cluster") return say("Only copies have one to keep: K keeps this image.");
     const wanted = new Map();
     for (const image of queue.current.members) {
-      const there = queue.decisionOf(image)?.action;
-      if (image === selected) wanted.set(image, there === "relabel" ? queue.decisionOf(image) : decision("keep"));
-      else if (there !== "drop") wanted.set(image, decision("drop"));
+      const there = queue.decisionOf(image);
+      if (image === selected) wanted.set(image, there?.action === "relabel" ? decision("relabel", there.label) : decision("keep"));
+      else if (there?.action !== "drop") wanted.set(image, decision("drop"));
     }
     decide(wanted, `${name(selected)} kept, ${wanted.size - 1} dropped.`);
   },
@@ -164,7 +170,7 @@ function step(by) {
 function selectBy(by) {
   const members = queue.current.members;
   selected = members[(members.indexOf(selected) + by + members.length) % members.length];
-  const decided = queue.decisionOf(selected);
+  const decided = queue.answerTo(queue.current, selected);
   say(`${name(selected)}${decided ? `: ${said(decided).toLowerCase()}` : ""}`);
   redraw();
 }

@@ -49,7 +49,7 @@ function ending(queue) {
 function drawLook(queue, finding, selected) {
   const frame = byId("frame");
   const image = selected >= 0 ? queue.images[selected] : finding && finding.image >= 0 ? queue.images[finding.image] : null;
-  const decision = selected >= 0 ? queue.decisionOf(selected) : null;
+  const decision = selected >= 0 ? queue.answerTo(finding, selected) : null;
   frame.parentElement.hidden = !finding || (!image && !finding.path);
   frame.dataset.image = image ? image.id : "";
   if (image && !image.error) {
@@ -63,9 +63,9 @@ function drawLook(queue, finding, selected) {
   byId("size").textContent = image ? [size(image), weight(image)].filter(Boolean).join(", ") : "";
   byId("given").textContent = image && image.split_given ? `given as ${image.split_given}` : "";
   byId("path").textContent = image ? image.path : finding ? finding.path : "";
-  const also = selected >= 0 ? queue.findingsOf[selected].filter((other) => other.id !== finding.id) : [];
-  const titles = [...new Set(also.map((other) => queue.words.get(other.issue).title.toLowerCase()))];
-  byId("also").textContent = titles.length ? `Also found: ${titles.join(", ")}. One decision settles them.` : "";
+  const also = selected >= 0 ? queue.openBeside(finding, selected) : [];
+  const titles = [...new Set(also.map((other) => queue.words.get(other.issue).title))];
+  byId("also").textContent = titles.length ? `Also: ${titles.join(", ")}` : "";
 }
 
 const weight = (image) => `${Math.max(1, Math.round(image.bytes / 1000)).toLocaleString("en")} kB`;
@@ -125,7 +125,7 @@ function drawOthers(queue, finding, selected, acts) {
     ...images.map((image, place) => {
       const box = element("span", "thumb");
       fill(box, queue.images[image], "small").loading = place < SEEN_AT_ONCE ? "eager" : "lazy";
-      const decision = queue.decisionOf(image);
+      const decision = finding.kind === "cluster" ? queue.answerTo(finding, image) : queue.decisionOf(image);
       const label = element("bdi", "name", queue.labelOf(image));
       const note = decision ? element("span", `mark ${decision.action}`, said(decision)) : "";
       const facts = cluster ? [size, weight, (given) => given.split_given].map((fact) => element("span", "given", fact(queue.images[image]))) : [];
