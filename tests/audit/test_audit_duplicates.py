@@ -1,5 +1,9 @@
 """Near duplicates: changed copies are found, pictures that are merely alike are not; against plain references."""
 
+import contextlib
+import functools
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bestiary.audit.aligned import best_correlation, direct_correlation
+from bestiary.audit.aligned import best_correlation, direct_correlation, wholes
 from bestiary.audit.duplicates import (
     _close_hashes,
     duplicate_groups,
@@ -17,10 +21,13 @@ from bestiary.audit.duplicates import (
     write_duplicates,
 )
 from bestiary.audit.neighbours import nearest, normalised
+from bestiary.audit.usual import connected, needed_correlation
+from bestiary.core.progress import Silent
 
 SIDE = 64
 
 
+@functools.cache
 def scene(seed, side=4 * SIDE):
     """A picture with structure at several sizes, as photos have: `(side, side)` in [0, 255]."""
     random = np.random.default_rng(seed)
@@ -118,6 +125,42 @@ def test_close_hashes_are_all_pairs_within_ten_bits(values, block):
         assert {tuple(pair) for pair in _close_hashes(hashes).tolist()} == wanted
 
 
+def test_of_many_close_hashes_the_ten_most_alike_are_kept_and_a_group_of_copies_stays_whole(monkeypatch):
+    """As frames of one camera have them; the ten are worked out again with numpy's own correlation."""
+    random = np.random.default_rng(0)
+    base = scene(0)
+    frames = [base + random.uniform(0.02, 0.3) * scene(1 + number % 7) for number in range(40)]
+    frames = [frame[:, ::-1] if number % 3 == 0 else frame for number, frame in enumerate(frames)]
+    pictures = np.stack([small(frame) for frame in frames])
+    blocks = pictures.reshape(40, 16, 4, 16, 4).mean(axis=(2, 4))
+    likeness = np.maximum(
+        np.corrcoef(blocks.reshape(40, -1), blocks.reshape(40, -1))[:40, 40:],
+        np.corrcoef(blocks.reshape(40, -1), blocks[:, :, ::-1].reshape(40, -1))[:40, 40:],
+    )
+    hashes = np.zeros(40, dtype=np.uint64)
+    monkeypatch.setattr("bestiary.audit.duplicates._HASH_BLOCK_BYTES", 8 * 40 * 9)
+    pairs = _close_hashes(hashes, wholes(pictures, side=16))
+    for first in range(40):
+        kept = likeness[first, pairs[pairs[:, 0] == first, 1]]
+        later = np.sort(likeness[first, first + 1 :])[::-1][:10]
+        assert np.sort(kept)[::-1] == pytest.approx(later, abs=1e-5)
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert (connected(40, pairs) == 0).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=15))
+def test_components_are_numbered_by_their_first(count, drawn):
+    pairs = [(first % count, second % count) for first, second in drawn]
+    # Each takes over the least number within reach, until nothing changes.
+    least = list(range(count))
+    for _ in range(count):
+        for first, second in pairs:
+            least[first] = least[second] = min(least[first], least[second])
+    wanted = [sorted(set(least)).index(number) for number in least]
+    assert connected(count, np.array(pairs, dtype=np.int64).reshape(-1, 2)).tolist() == wanted
+
+
 def made(pictures, *, same=()):
     """Images whose features are noise about their scene; those of `same` (pairs) share their bytes."""
     import imagehash
@@ -191,6 +234,113 @@ def test_a_set_of_which_every_picture_was_multiplied_falls_into_its_originals():
     assert len(found) == len(pictures)
     assert (found.groupby("cluster_id")["scene"].nunique() == 1).all()
     assert found["cluster_id"].nunique() == 12
+
+
+def versions(picture, count):
+    """The picture, re-encoded, resized, mirrored, brightened, cropped, and so on: `count` in all."""
+    found = [picture]
+    for number in range(1, count):
+        random = np.random.default_rng(number)
+        turned = picture[:, ::-1] if number % 2 else picture
+        noisy = turned + random.normal(0, 2, picture.shape)
+        top, bottom, left, right = random.integers(4, 13, 4)
+        found.append(
+            [
+                noisy,
+                ndimage.zoom(turned, random.uniform(0.4, 0.8), order=1),
+                np.minimum(turned * random.uniform(0.7, 1.2), 255),
+                noisy[top:-bottom, left:-right],
+            ][number % 4]
+        )
+    return found
+
+
+def together(table, count):
+    """Pairs of places that stand in one cluster: `(count, count)`."""
+    cluster = pd.Series(range(-1, -count - 1, -1))
+    cluster[[int(image_id[1:]) for image_id in table["image_id"]]] = pd.factorize(table["cluster_id"])[0]
+    return cluster.to_numpy()[:, None] == cluster.to_numpy()[None]
+
+
+def test_more_versions_do_not_hide_copies():
+    """Where most photos stand in seven or more versions, their nearest neighbours are all copies."""
+    counts, originals = (2, 6, 7, 8, 14), 10
+    pictures = [versions(scene(seed), counts[-1]) for seed in range(originals)]
+    before = np.eye(originals * counts[0], dtype=bool)
+    for last, count in zip((counts[0], *counts), counts, strict=False):
+        # Versions in the outer order: those of a smaller set stand first in a larger one.
+        scenes = [*range(originals)] * count
+        images, grey = made([pictures[seed][version] for version in range(count) for seed in range(originals)])
+        found = together(find_duplicates(images, grey, features_of(scenes)), len(images))
+        assert not (before & ~found[: originals * last, : originals * last]).any()
+        of_one_scene = np.equal.outer(scenes, scenes)
+        assert not (found & ~of_one_scene).any()
+        assert (found & of_one_scene).sum() / of_one_scene.sum() > 0.95
+        before = found
+
+
+@pytest.mark.parametrize("count", [8, 20])
+def test_more_versions_do_not_hide_copies_from_hashes_alone(count):
+    scenes = [seed for seed in range(10) for _ in range(count)]
+    images, grey = made([version for seed in range(10) for version in versions(scene(seed), count)])
+    table = find_duplicates(images, grey, None)
+    of_one_scene = np.equal.outer(scenes, scenes)
+    found = together(table, len(images))
+    assert not (found & ~of_one_scene).any()
+    assert (found & of_one_scene).sum() / of_one_scene.sum() > 0.8
+
+
+@pytest.mark.parametrize("kinds", [1, 4])
+@pytest.mark.parametrize("by_features", [True, False])
+@pytest.mark.parametrize("copied", [[3, 17, 30], [*range(40)]])
+def test_scans_of_few_forms_are_no_versions_of_them(copied, kinds, by_features):
+    """Of each form more than seven were filled in, all alike; copies are found, and nothing else."""
+    pictures = [scene(100 + number % kinds) + 0.1 * scene(number) for number in range(40)]
+    random = np.random.default_rng(0)
+    images, grey = made([*pictures, *[pictures[number] + random.normal(0, 1, (256, 256)) for number in copied]])
+    scenes = [number % kinds for number in (*range(40), *copied)]
+    features = features_of(scenes) if by_features else None
+    if features is not None:
+        features[40:] = features[copied] + 0.01
+    table = find_duplicates(images, grey, features)
+    clusters = table.groupby("cluster_id")["image_id"].apply(list).tolist()
+    assert clusters == [[f"i{number}", f"i{40 + place}"] for place, number in enumerate(copied)]
+    assert find_duplicates(images[:40], grey[:40], None if features is None else features[:40]).empty
+
+
+def test_what_is_needed_rises_with_what_is_usual_and_passes_over_versions():
+    strangers = [scene(seed) for seed in range(8)]
+    scans = [scene(0) + 0.2 * scene(seed) for seed in range(1, 31)]
+    multiplied = [version for picture in strangers for version in versions(picture, 8)]
+    needed = []
+    for pictures in (strangers, multiplied, scans):
+        images, grey = made(pictures)
+        hashes = np.array([int(text, 16) for text in images["phash"]], dtype=np.uint64)
+        pairs = np.array([(i, j) for i in range(len(grey)) for j in range(i)])
+        likeness = direct_correlation(grey, pairs, side=32)
+        alike = likeness >= 0.92
+        needed.append(needed_correlation(grey, hashes, None, pairs[alike], likeness[alike]))
+    assert needed[:2] == [0.92, 0.92]
+    assert 0.98 < needed[2] < 1
+
+
+class Told(Silent):
+    """Keeps what it was told of."""
+
+    def __init__(self):
+        self.totals, self.done = {}, {}
+
+    @contextlib.contextmanager
+    def track(self, label, total, *, unit):
+        self.totals[label] = self.totals.get(label, 0) + total
+        yield SimpleNamespace(advance=lambda count: self.done.update({label: self.done.get(label, 0) + count}))
+
+
+def test_every_pair_compared_is_told():
+    images, grey = made([scene(0) + 0.3 * scene(seed) for seed in range(1, 15)])
+    told = Told()
+    find_duplicates(images, grey, features_of([0] * 14), progress=told)
+    assert told.done["comparing pictures"] == told.totals["comparing pictures"] > 32
 
 
 def test_sets_too_small_to_compare():

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from bestiary.core.progress import Task
+
 Pictures = npt.NDArray[np.uint8]
 Pairs = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float32]
@@ -34,10 +36,7 @@ def direct_correlation(pictures: Pictures, pairs: Pairs, *, side: int) -> Values
         pairs: `(m, 2) int64`, places in `pictures`.
         side: to which pictures are reduced first; a divisor of `picture`. Small sides forgive small shifts.
     """
-    step = pictures.shape[1] // side
-    small = pictures.reshape(len(pictures), side, step, side, step).mean(axis=(2, 4), dtype=np.float32)
-    plain = _standardised(small).reshape(len(small), -1)
-    mirrored = _standardised(small[:, :, ::-1]).reshape(len(small), -1)
+    plain, mirrored = wholes(pictures, side=side)
     found = np.empty(len(pairs), dtype=np.float32)
     for start in range(0, len(pairs), 8192):
         first, second = pairs[start : start + 8192].T
@@ -46,7 +45,20 @@ def direct_correlation(pictures: Pictures, pairs: Pairs, *, side: int) -> Values
     return found
 
 
-def best_correlation(pictures: Pictures, pairs: Pairs, *, side: int) -> Values:
+def wholes(pictures: Pictures, *, side: int) -> tuple[Values, Values]:
+    """Whole pictures as they are, and mirrored, as rows whose products are correlations: `(n, side**2) float32` each.
+
+    Args:
+        pictures: as above.
+        side: as above.
+    """
+    step = pictures.shape[1] // side
+    small = pictures.reshape(len(pictures), side, step, side, step).mean(axis=(2, 4), dtype=np.float32)
+    plain = _standardised(small)
+    return plain.reshape(len(small), -1), plain[:, :, ::-1].reshape(len(small), -1)
+
+
+def best_correlation(pictures: Pictures, pairs: Pairs, *, side: int, task: Task | None = None) -> Values:
     """The highest correlation of each pair over mirroring and windows: `(m,) float32` in [-1, 1].
 
     Windows are 80 to 100 % of a picture wide and high. A flat picture correlates with nothing: 0.
@@ -55,11 +67,16 @@ def best_correlation(pictures: Pictures, pairs: Pairs, *, side: int) -> Values:
         pictures: as above.
         pairs: as above.
         side: to which windows are reduced. Time grows with its square.
+        task: moved on by each pair.
     """
     blocks = [pairs[start : start + _PAIRS_AT_ONCE] for start in range(0, len(pairs), _PAIRS_AT_ONCE)]
     # Threads of our own, each with one of BLAS: 1,500 pairs at side 12 take 0.3 s, where BLAS's own threads take 1.3 s.
     with ThreadPoolExecutor(os.cpu_count()) as pool, threadpool_limits(1):
-        found = list(pool.map(lambda block: _best(pictures, block, side), blocks))
+        found = []
+        for values in pool.map(lambda block: _best(pictures, block, side), blocks):
+            found.append(values)
+            if task is not None:
+                task.advance(len(values))
     return np.concatenate([np.empty(0, dtype=np.float32), *found])
 
 

@@ -4,12 +4,11 @@ In: images, small grey pictures and features of them. Out: clusters, and `duplic
 module owns: `image_id, cluster_id, similarity, exact`, one row a member of a cluster of two or more; `similarity` in
 [0, 1] is that to the member it is most like, `exact` whether another member has its very bytes.
 
-Candidates are pairs with close perceptual hashes, mirrored or not, and near neighbours in feature space. Each pair is
-confirmed by laying the small pictures over one another (see `aligned`), and by the features, which know what a photo
-shows but not which photo it is. Clusters are connected components of the confirmed pairs. Labels play no part.
-
-Some sets are alike throughout (scans, digits, frames of one scene). A pair therefore has to be far more alike than near
-neighbours of the same set usually are.
+Candidates are pairs with close perceptual hashes, mirrored or not, and near neighbours in feature space; of each image
+only so many, so that work and memory grow with the images also where all are alike. Each pair is confirmed by laying
+the small pictures over one another (see `aligned`), and by the features, which know what a photo shows but not which
+photo it is. How alike a pair has to be depends on the set (see `usual`). Clusters are connected components of the
+confirmed pairs. Labels play no part.
 """
 
 from pathlib import Path
@@ -18,29 +17,32 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.audit.aligned import Pairs, Pictures, best_correlation, direct_correlation
+from bestiary.audit.aligned import Pairs, Pictures, Values, best_correlation, direct_correlation, wholes
 from bestiary.audit.neighbours import Features, Neighbours, nearest, normalised
+from bestiary.audit.usual import LEAST, Hashes, connected, needed_correlation
 from bestiary.core.files import fingerprint as hash_of
+from bestiary.core.progress import SILENT, Progress
 from bestiary.core.tables import read_table, write_table
-
-Places = npt.NDArray[np.int64]
 
 FILE_NAME = "duplicates.parquet"
 COLUMNS = ("image_id", "cluster_id", "similarity", "exact")
 
 # Measured on 2,618 photos and 525 changed copies of them (docs/audit.md): of the true pairs none is missed by any step.
 _HASH_BITS, _NEAREST_COSINE, _COSINE = 10, 0.7, 0.6
-_NEIGHBOURS = 10
+_NEIGHBOURS, _CLOSEST, _CLOSEST_SIDE = 10, 10, 16
 _GLANCE, _COARSE, _FINE = (8, 0.6), (12, 0.07), 20
 _WHOLE, _SURE = 32, 0.97
-_CORRELATION, _SHARE = 0.92, 0.16
-_USUAL_PAIRS, _USUAL_RANK, _USUAL_SHARE = 400, 6, 0.02
 _HASH_BLOCK_BYTES = 64 * 2**20
 _PAIRS_AT_ONCE = 8192
 
 
 def find_duplicates(
-    images: pd.DataFrame, pictures: Pictures, features: Features | None, *, neighbours: Neighbours | None = None
+    images: pd.DataFrame,
+    pictures: Pictures,
+    features: Features | None,
+    *,
+    neighbours: Neighbours | None = None,
+    progress: Progress = SILENT,
 ) -> pd.DataFrame:
     """The clusters of copies among images.
 
@@ -50,20 +52,17 @@ def find_duplicates(
         features: `(n, d) float32`; without them only pairs with close hashes are candidates, and nothing but the
             pictures confirms them.
         neighbours: of the features, ten or more an image; found here where they are not given.
+        progress: told of each pair compared.
 
     Returns:
         See the module's head. Clusters are numbered in the order of their first member.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    near, similarity = _near_pairs(images, pictures, features, neighbours)
+    near, similarity = _near_pairs(images, pictures, features, neighbours, progress)
     same = _equal_pairs(images["sha256"])
     pairs = np.concatenate([same, near])
     similarity = np.concatenate([np.ones(len(same), dtype=np.float32), similarity])
     count = len(images)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    cluster = pd.factorize(connected_components(graph, directed=False)[1])[0]
+    cluster = connected(count, pairs)
     most_like = np.zeros(count, dtype=np.float32)
     for column in (0, 1):
         np.maximum.at(most_like, pairs[:, column], similarity)
@@ -91,34 +90,54 @@ def _equal_pairs(digests: pd.Series) -> Pairs:
 
 
 def _near_pairs(
-    images: pd.DataFrame, pictures: Pictures, features: Features | None, neighbours: Neighbours | None
-) -> tuple[Pairs, npt.NDArray[np.float32]]:
+    images: pd.DataFrame,
+    pictures: Pictures,
+    features: Features | None,
+    neighbours: Neighbours | None,
+    progress: Progress,
+) -> tuple[Pairs, Values]:
     """Confirmed pairs of different bytes, and how alike they are."""
     # One image of each content stands for all of it.
     alone = np.flatnonzero(~images["sha256"].duplicated().to_numpy())
+    if len(alone) < len(images):
+        pictures, neighbours = pictures[alone], None
+        features = None if features is None else features[alone]
     hashes = _hashes(images["phash"].iloc[alone])
-    pairs = alone[_close_hashes(hashes)]
+    pairs = _close_hashes(hashes, wholes(pictures, side=_CLOSEST_SIDE))
     if features is not None:
-        if neighbours is None or len(alone) < len(images):
-            neighbours = nearest(features[alone], count=_NEIGHBOURS)
+        neighbours = nearest(features, count=_NEIGHBOURS) if neighbours is None else neighbours
         close = np.argwhere(neighbours.cosines[:, :_NEIGHBOURS] >= _NEAREST_COSINE)
         by_features = np.stack([close[:, 0], neighbours.indices[close[:, 0], close[:, 1]]], axis=1)
-        pairs = _confirmed(np.concatenate([pairs, alone[by_features]]), features)
-    usual = _usual_pairs(hashes, None if features is None else features[alone])
-    needed = _needed_correlation(pictures, alone[usual])
-    return _laid_over(pictures, np.unique(np.sort(pairs, axis=1), axis=0), needed)
+        pairs = _confirmed(np.concatenate([pairs, by_features]), features)
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    pairs, similarity = _laid_over(pictures, pairs, hashes, features, progress)
+    return alone[pairs], similarity
 
 
-def _laid_over(pictures: Pictures, pairs: Pairs, needed: float) -> tuple[Pairs, npt.NDArray[np.float32]]:
+def _laid_over(
+    pictures: Pictures, pairs: Pairs, hashes: Hashes, features: Features | None, progress: Progress
+) -> tuple[Pairs, Values]:
     """The pairs that correlate as needed, cheapest looks first; those alike as wholes need no search of windows."""
     side, least = _GLANCE
     pairs = pairs[direct_correlation(pictures, pairs, side=side) >= least]
     whole = direct_correlation(pictures, pairs, side=_WHOLE)
+    coarse = whole.copy()
+
+    def look(which: npt.NDArray[np.bool_]) -> None:
+        with progress.track("comparing pictures", int(which.sum()), unit="pairs") as task:
+            coarse[which] = best_correlation(pictures, pairs[which], side=_COARSE[0], task=task)
+
+    look(whole < _SURE)
+    alike = coarse >= LEAST
+    needed = needed_correlation(pictures, hashes, features, pairs[alike], whole[alike])
     sure = whole >= max(needed, _SURE)
-    rest = pairs[~sure]
-    side, margin = _COARSE
-    rest = rest[best_correlation(pictures, rest, side=side) >= needed - margin]
-    similarity = best_correlation(pictures, rest, side=_FINE)
+    if needed > _SURE:
+        look((whole >= _SURE) & ~sure)
+    # Nearer to 1 the two sizes differ less.
+    margin = _COARSE[1] * (1 - needed) / (1 - LEAST)
+    rest = pairs[~sure & (coarse >= needed - margin)]
+    with progress.track("comparing closely", len(rest), unit="pairs") as task:
+        similarity = best_correlation(pictures, rest, side=_FINE, task=task)
     rest, similarity = rest[similarity >= needed], similarity[similarity >= needed]
     return np.concatenate([pairs[sure], rest]), np.concatenate([whole[sure], similarity])
 
@@ -134,53 +153,43 @@ def _confirmed(pairs: Pairs, features: Features) -> Pairs:
     return np.concatenate(agree)
 
 
-def _usual_pairs(hashes: npt.NDArray[np.uint64], features: Features | None) -> Pairs:
-    """Images of a sample, each with one that is near to it, but behind its copies; none where there are too few.
-
-    Near is the 2 % rank, or the sixth: by features, or else by perceptual hash.
-    """
-    count = len(hashes)
-    rank = max(_USUAL_RANK, round(_USUAL_SHARE * count))
-    if count <= rank:
-        return np.empty((0, 2), dtype=np.int64)
-    sample = np.unique(np.linspace(0, count - 1, _USUAL_PAIRS).astype(np.int64))
-    if features is None:
-        far = np.bitwise_count(hashes[sample, None] ^ hashes[None]).astype(np.float32)
-    else:
-        unit = normalised(features)
-        far = -(unit[sample] @ unit.T)
-    far[np.arange(len(sample)), sample] = -np.inf
-    near = np.argsort(far, axis=1, kind="stable")[:, rank]
-    return np.stack([sample, near], axis=1)
-
-
-def _needed_correlation(pictures: Pictures, usual: Pairs) -> float:
-    """How alike copies have to be: far more than an image and one near to it usually are in this set."""
-    if not len(usual):
-        return _CORRELATION
-    found = best_correlation(pictures, usual, side=_COARSE[0])
-    return max(_CORRELATION, 1 - _SHARE * (1 - float(np.median(found))))
-
-
-def _hashes(column: pd.Series) -> npt.NDArray[np.uint64]:
+def _hashes(column: pd.Series) -> Hashes:
     return np.array([int(text, 16) for text in column], dtype=np.uint64)
 
 
-def _close_hashes(hashes: npt.NDArray[np.uint64]) -> Pairs:
+def _close_hashes(hashes: Hashes, likeness: tuple[Values, Values] | None = None) -> Pairs:
     """Pairs within a few bits, the second as it is or mirrored, block by block.
 
     Mirroring an image changes the sign of every other horizontal frequency, hence every other bit of its hash.
+
+    Args:
+        hashes: `(n,) uint64`.
+        likeness: pictures as `wholes` has them. Where they are given, only the ten most alike of the later images with
+            close hashes are kept of each image. All of a group of copies stay connected: each keeps a later one.
     """
     mirrored = hashes ^ np.uint64(0x5555555555555555)
     rows = max(1, _HASH_BLOCK_BYTES // (8 * max(len(hashes), 1)))
     found = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(hashes), rows):
-        for others in (hashes, mirrored):
-            bits = np.bitwise_count(hashes[start : start + rows, None] ^ others[None, start:])
-            first, second = np.nonzero(bits <= _HASH_BITS)
-            later = first < second
-            found.append(np.stack([first[later] + start, second[later] + start], axis=1))
+        block = hashes[start : start + rows, None]
+        bits = (np.bitwise_count(block ^ others[None, start:]) for others in (hashes, mirrored))
+        close = np.triu(np.minimum(*bits) <= _HASH_BITS, 1)
+        if likeness is not None:
+            _keep_most_alike(close, start, *likeness)
+        found.append(np.argwhere(close) + start)
     return np.concatenate(found)
+
+
+def _keep_most_alike(close: npt.NDArray[np.bool_], start: int, plain: Values, mirrored: Values) -> None:
+    """Leave of each row, an image from `start` on, ten at most that are true: columns are images from `start` on."""
+    many = np.flatnonzero(close.sum(axis=1) > _CLOSEST)
+    if not len(many):
+        return
+    alike = np.maximum(plain[start + many] @ plain[start:].T, plain[start + many] @ mirrored[start:].T)
+    alike[~close[many]] = -np.inf
+    kept = np.argpartition(-alike, _CLOSEST, axis=1)[:, :_CLOSEST]
+    close[many] = False
+    close[many[:, None], kept] = True
 
 
 def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[np.int64]:
@@ -196,7 +205,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 1"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 2"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:

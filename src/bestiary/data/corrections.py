@@ -221,7 +221,7 @@ def change(
     paths = {}
     if index is not None:
         resolve(decided, index)
-        paths = dict(zip(index["image_id"], index["path"], strict=True))
+        paths = dict(zip(index["image_id"].tolist(), index["path"].tolist(), strict=True))
     named = [(row.image_id, row.path) for row in decided] + [(i, paths.get(i, "")) for i in undone]
     now = now_utc()
     added = [replace(row, reviewed_at=row.reviewed_at or now) for row in decided]
