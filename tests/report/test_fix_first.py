@@ -298,6 +298,15 @@ def test_copies_that_change_nothing_are_told_so(make_study):
     assert "no two of them share every byte." in text
 
 
+def test_where_no_image_was_judged_otherwise_no_interval_pretends_to_know_more(make_study):
+    study = make_study()
+    same = {"difference": {"value": 0.0, "low": 0.0, "high": 0.0}, "honest_accuracy": 0.95}
+    audit(study, [], leakage={**SUMMARY["leakage"], **same})
+    text = text_of(study)
+    assert "no test image was right more often with its copy in training than without" in text
+    assert "0.0 to 0.0" not in text
+
+
 @pytest.mark.parametrize(("accuracy", "there"), [(0.965, False), (0.966, True), (0.99, True)])
 def test_a_model_at_the_ceiling_is_told(make_study, accuracy, there):
     study = make_study()

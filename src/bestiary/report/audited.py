@@ -158,6 +158,12 @@ def _gain(leakage: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
     """What the copies do to the accuracy of a probe."""
     ends = f"{points(difference.get('low'), signed=True)} to {points(difference.get('high'), signed=True)} points"
     leaky, honest = percent(leakage.get("leaky_accuracy")), percent(leakage.get("honest_accuracy"))
+    if difference["value"] == difference.get("low") == difference.get("high") == 0:
+        # Resampled, nothing stays nothing: an interval would say more than is known.
+        return (
+            f"With them a linear probe scores {leaky} on test, and the same with as many other images instead: no test "
+            "image was right more often with its copy in training than without."
+        )
     if round(difference["value"] * 1000) == 0:
         return (
             f"With them a linear probe scores {leaky} on test, and the same to within 0.1 points with as many other "
