@@ -15,6 +15,16 @@ from bestiary.core.intervals import Interval
 from tests.audit.labels_made import NAMES, Made, clouds, images_of, swap
 
 
+def nobody(images: np.ndarray) -> np.ndarray:
+    """No label is confirmed."""
+    return np.zeros(len(images), dtype=bool)
+
+
+def quality(labels: np.ndarray, found: OutOfFold, *, confirmed: np.ndarray | None = None) -> pd.DataFrame:
+    confirmed = nobody(labels) if confirmed is None else confirmed
+    return class_quality(labels, found.probabilities, found.judged, confirmed=confirmed, class_names=NAMES)
+
+
 def judge(made: Made, labels: np.ndarray) -> OutOfFold:
     return out_of_fold_probabilities(made.features, labels, made.groups, class_count=4, folds=5, seed=0)
 
@@ -108,7 +118,9 @@ def test_classes_without_images_and_a_single_class_do_no_harm() -> None:
     alone = clouds(30)
     assert find(alone, alone.labels) == []
     found = judge(alone, alone.labels)
-    rate = noise_rate(alone.labels, found.probabilities, alone.groups, found.judged, seed=0)
+    rate = noise_rate(
+        alone.labels, found.probabilities, alone.groups, found.judged, confirmed=nobody(found.judged), seed=0
+    )
     assert np.isnan([rate.value, rate.low, rate.high]).all()
 
 
@@ -126,7 +138,7 @@ def test_the_noise_rate_is_cleanlabs(seed: int, classes: int, count: int) -> Non
     labels[:2] = [0, 1]
     logits = random.normal(size=(count, classes)) + 2 * np.eye(classes)[labels]
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    found = noise_rate(labels, probabilities, np.arange(count), np.ones(count, bool), seed=0)
+    found = noise_rate(labels, probabilities, np.arange(count), np.ones(count, bool), confirmed=nobody(labels), seed=0)
     counts = np.bincount(labels, minlength=classes)
     joint = compute_confident_joint(labels, probabilities.astype(float), calibrate=False)
     right = (joint.diagonal() / joint.sum(axis=1) * counts).sum() / count
@@ -141,7 +153,7 @@ def test_the_noise_rate_is_near_the_truth(share: float) -> None:
     made = clouds(200, 200, 150, 150, spread=0.5)
     labels = swap(made.labels, share, class_count=4)
     found = judge(made, labels)
-    rate = noise_rate(labels, found.probabilities, made.groups, found.judged, seed=0)
+    rate = noise_rate(labels, found.probabilities, made.groups, found.judged, confirmed=nobody(labels), seed=0)
     assert rate.value == pytest.approx(share, abs=0.012)
     assert rate.low <= share <= rate.high + 0.005
 
@@ -151,10 +163,36 @@ def test_copies_widen_the_interval() -> None:
     labels = swap(made.labels, 0.1, class_count=2)
     found = judge(made, labels)
     several = np.tile(labels, 4), np.tile(found.probabilities, (4, 1)), np.tile(found.judged, 4)
-    alone = noise_rate(several[0], several[1], np.arange(800), several[2], seed=0)
-    copies = noise_rate(several[0], several[1], np.tile(made.groups, 4), several[2], seed=0)
+    alone = noise_rate(several[0], several[1], np.arange(800), several[2], confirmed=nobody(several[0]), seed=0)
+    copies = noise_rate(
+        several[0], several[1], np.tile(made.groups, 4), several[2], confirmed=nobody(several[0]), seed=0
+    )
     assert copies.value == pytest.approx(alone.value)
     assert copies.high - copies.low > 1.5 * (alone.high - alone.low)
+
+
+def test_labels_that_a_person_confirmed_are_right() -> None:
+    made = clouds(100, 100, 100, 60, spread=0.5)
+    labels = swap(made.labels, 0.1, class_count=4)
+    found, wrong = judge(made, labels), labels != made.labels
+
+    def rate(confirmed: np.ndarray) -> Interval:
+        return noise_rate(labels, found.probabilities, made.groups, found.judged, confirmed=confirmed, seed=0)
+
+    assert rate(nobody(labels)).value == pytest.approx(0.1, abs=0.02)
+    # Half of the wrong ones are said to be right: half of the rate is left, of all images.
+    half = wrong & (np.cumsum(wrong) % 2 == 0)
+    assert rate(half).value == pytest.approx(0.05, abs=0.015)
+    assert rate(half).low <= rate(half).value <= rate(half).high
+    assert (rate(wrong).value, rate(~nobody(labels)).value) == (pytest.approx(0, abs=0.005), 0)
+    ants = labels == 0
+    before, after = (quality(labels, found, confirmed=flags).set_index("label") for flags in (nobody(labels), ants))
+    assert before.loc["ant", "wrong_images"] > 3
+    assert (after.loc["ant", "wrong_images"], after.loc["ant", "quality"]) == (0, 1)
+    assert after.loc["bee", "wrong_images"] == pytest.approx(before.loc["bee", "wrong_images"], abs=2)
+    everything = quality(labels, found, confirmed=~nobody(labels))
+    assert everything[["wrong_images", "missing_images"]].to_numpy().sum() == 0
+    assert (everything["judged"] == before["judged"].to_numpy()).all()
 
 
 def test_the_ceiling_is_the_noise_turned_over() -> None:
@@ -167,9 +205,12 @@ def test_class_quality_tells_which_class_is_bad() -> None:
     labels = made.labels.copy()
     labels[:20] = 1  # a fifth of the ants are called bees
     found = judge(made, labels)
-    table = class_quality(labels, found.probabilities, found.judged, class_names=NAMES).set_index("label")
+    table = quality(labels, found).set_index("label")
     assert list(table.index) == NAMES
-    joint = estimate_joint(labels[found.judged], found.probabilities[found.judged])
+    given = labels[found.judged]
+    joint = compute_confident_joint(given, found.probabilities[found.judged], calibrate=False)
+    # cleanlab's own `estimate_joint` rounds to whole images.
+    joint = joint / joint.sum(axis=1, keepdims=True) * np.bincount(given, minlength=4)[:, None]
     assert table.loc["bee", "looks_wrong"] == pytest.approx(1 - joint[1, 1] / joint[1].sum())
     assert table.loc["ant", "looks_missing"] == pytest.approx(1 - joint[0, 0] / joint[:, 0].sum())
     assert table["looks_wrong"].idxmax() == "bee"
@@ -185,7 +226,7 @@ def test_class_quality_tells_which_class_is_bad() -> None:
 def test_class_quality_of_a_single_class_is_unknown() -> None:
     made = clouds(30)
     found = judge(made, made.labels)
-    table = class_quality(made.labels, found.probabilities, found.judged, class_names=NAMES)
+    table = quality(made.labels, found)
     assert isinstance(table, pd.DataFrame)
     assert table["quality"].isna().all()
     assert table["wrong_images"].sum() == 0

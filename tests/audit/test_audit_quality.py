@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
+from bestiary.audit import quality
 from bestiary.audit.findings import Finding
 from bestiary.audit.looks import Looks, look_at
 from bestiary.audit.quality import find_quality_issues
@@ -103,6 +105,29 @@ def test_grey_is_no_fault_where_the_class_or_the_set_is_grey(tmp_path: Path) -> 
     assert told(found) == {("dog/grey.png", "grayscale")}
     all_grey = {path: picture.convert("L") for path, picture in CLEAN.items()}
     assert findings_of(tmp_path / "set", all_grey) == []
+
+
+@pytest.mark.parametrize("every", [5, 3])
+def test_grey_photos_all_over_the_set_are_told_one_by_one_or_once_a_class(tmp_path: Path, every: int) -> None:
+    pictures = {
+        path: as_jpeg(picture.convert("L").convert("RGB")) if number % every == 0 else picture
+        for number, (path, picture) in enumerate(CLEAN.items())
+    }
+    found = findings_of(tmp_path, pictures)
+    assert {finding.issue for finding in found} == {"grayscale"}
+    if every == 5:
+        assert len(found) == len(CLEAN) / 5
+    else:
+        assert [(finding.label, finding.path) for finding in found] == [("cat", ""), ("dog", "")]
+        assert found[0].reason.startswith("Grey: ")
+
+
+@pytest.mark.parametrize("issue", ["grayscale", *quality._ISSUES])
+def test_what_half_of_a_set_has_is_told_once_a_class(issue: str) -> None:
+    images = pd.DataFrame({"image_id": list("abcd"), "path": list("abcd"), "label": ["cat", "cat", "dog", "dog"]})
+    flags, scores = np.array([True, False, True, False]), np.ones(4)
+    found = quality._told(issue, images, flags, scores, ["low"] * 4, [""] * 4)  # type: ignore[arg-type]
+    assert [(finding.label, finding.image_id) for finding in found] == [("cat", ""), ("dog", "")]
 
 
 def test_no_images_have_no_faults(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ class Zoo:
     def apply(self, *rows: Correction, index: pd.DataFrame | None = None, **how: object) -> Applied:
         index = self.index() if index is None else index
         to = how.pop("to", self.to)
-        return apply_corrections(index, list(rows), self.data, to, study_dir=self.study, **how)  # type: ignore[arg-type]
+        return apply_corrections(
+            index, list(rows), self.data, to, keep_out={"data": self.data, "study": self.study}, **how
+        )  # type: ignore[arg-type]
 
     def copy(self) -> dict[str, bytes]:
         return contents(self.to)

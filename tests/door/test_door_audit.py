@@ -177,7 +177,9 @@ def test_a_wrong_correction_is_told_by_row(
         assert "did you mean 'disc'" in told
 
 
-def test_apply_writes_a_clean_copy(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+def test_apply_writes_a_clean_copy(
+    faulty: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = tree(faulty)
     out = begun(faulty, tmp_path / "out", tiny_config)
     corrected(out, "frame/wrong.png", "relabel", "disc")
@@ -189,6 +191,29 @@ def test_apply_writes_a_clean_copy(faulty: Path, tiny_config: Path, tmp_path: Pa
     assert set(clean.values()) <= set(before.values())
     assert len(clean) == len(before) - 2
     assert tree(faulty) == before
+    shutil.copyfile(faulty / "bar" / "003.png", faulty / "bar" / "late.png")
+    assert run(["apply", str(out), "--to", str(tmp_path / "later"), "-q"]) == 1
+    assert "1 file came after the index, 'bar/late.png' first: run `bestiary index" in capsys.readouterr().err
+    assert not (tmp_path / "later").exists()
+
+
+def test_a_clean_copy_of_a_table_may_lie_beside_it(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+    rows = [{"path": str(path.relative_to(tmp_path)), "label": path.parent.name} for path in faulty.rglob("0*.png")]
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    out = str(tmp_path / "out")
+    assert run(["init", str(tmp_path / "table.csv"), "--out", out, "--config", str(tiny_config)]) == 0
+    assert run(["index", out, "-q"]) == 0
+    assert run(["apply", out, "--to", str(tmp_path / "clean"), "-q"]) == 0
+    assert len(tree(tmp_path / "clean")) == len(rows)
+
+
+def test_files_that_systems_leave_are_no_findings(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
+    (faulty / "bar" / ".DS_Store").write_bytes(b"Bud1")
+    (faulty / "disc" / "Thumbs.db").write_bytes(b"x")
+    (faulty / "README.txt").write_text("about these")
+    out = begun(faulty, tmp_path / "out", tiny_config, "audit.backbone=none")
+    unread = read_findings(out).query("issue == 'unreadable'").set_index("path")["severity"]
+    assert unread.to_dict() == {"bar/cut.png": "medium", "README.txt": "low"}
 
 
 def test_an_audit_without_features_still_finds_copies(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:

@@ -276,7 +276,14 @@ def test_what_the_audit_says_of_the_whole(make_study):
 @pytest.mark.parametrize(
     ("leakage", "expected"),
     [
-        ({"leaked_images": 0.0, "difference": None}, "would leak nothing"),
+        (
+            {"leaked_images": 0.0, "images_with_copies": 0, "difference": None},
+            "would leak nothing: no image has a copy",
+        ),
+        (
+            {"leaked_images": 0.0, "images_with_copies": 2, "difference": None},
+            "In none of 5 plain random splits did one of the 2 images with copies stand in test and its copy in",
+        ),
         ({"difference": None}, "2.4 of 8 test images (30.0 %) into training (mean of 5 splits). Here copies stay"),
     ],
 )

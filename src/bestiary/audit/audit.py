@@ -41,6 +41,7 @@ from bestiary.core.plain import plain
 from bestiary.core.progress import SILENT, Progress
 from bestiary.data.index import index_fingerprint, is_dropped
 from bestiary.data.splits import group_ids
+from bestiary.data.walk import SYSTEM_FILE
 
 SUMMARY_NAME = "audit.json"
 
@@ -177,10 +178,16 @@ def _judge_labels(
         judged=judged.judged,
         kept=kept,
     )
-    rate = noise_rate(seen.labels, judged.probabilities, seen.groups, judged.judged, seed=config.seed)
-    classes = class_quality(seen.labels, judged.probabilities, judged.judged, class_names=seen.class_names)
+    confirmed = seen.images["image_id"].isin(kept).to_numpy() & judged.judged
+    rate = noise_rate(
+        seen.labels, judged.probabilities, seen.groups, judged.judged, confirmed=confirmed, seed=config.seed
+    )
+    classes = class_quality(
+        seen.labels, judged.probabilities, judged.judged, confirmed=confirmed, class_names=seen.class_names
+    )
     return errors, {
         "judged": int(judged.judged.sum()),
+        "confirmed": int(confirmed.sum()),
         "probe_accuracy": judged.accuracy,
         "flagged": len(errors),
         "noise_rate": rate.as_dict(),
@@ -195,11 +202,12 @@ def image_groups(images: pd.DataFrame, clusters: pd.DataFrame) -> npt.NDArray[np
 
 
 def _unreadable(index: pd.DataFrame) -> list[Finding]:
-    unread = index[(index["error"] != "") & ~is_dropped(index)]
+    """Files that are left out, but for those that systems put everywhere; one in no class folder is no image lost."""
+    unread = index[~index["error"].isin(["", SYSTEM_FILE]) & ~is_dropped(index)]
     return [
         Finding(
             issue="unreadable",
-            severity="medium",
+            severity="medium" if row.label else "low",
             score=1.0,
             action="mend",
             reason=f"left out: {row.error}",
@@ -240,8 +248,8 @@ class _Clock:
 
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
-    settings = [config.model_dump(mode="json"), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, settled_key(decisions), "rules 2"])
+    settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
+    return hash_of([index_fingerprint(index), settings, settled_key(decisions), "rules 3"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

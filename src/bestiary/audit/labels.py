@@ -25,6 +25,7 @@ Flags = npt.NDArray[np.bool_]
 # An image that cleanlab does not name is shown as well where its label is so much less probable than another class.
 DOUBT_MARGIN = 0.3
 _RELATED = 8
+_LEAST = 1e-6
 _RESAMPLES = 500
 
 
@@ -126,7 +127,7 @@ def _can_tell(labels: Labels) -> bool:
 
 
 def class_quality(
-    labels: Labels, probabilities: Probabilities, judged: Flags, *, class_names: list[str]
+    labels: Labels, probabilities: Probabilities, judged: Flags, *, confirmed: Flags, class_names: list[str]
 ) -> pd.DataFrame:
     """How good the labels of each class are, one row a class in the order of `class_names`.
 
@@ -136,6 +137,7 @@ def class_quality(
         labels: `(n,) int64`.
         probabilities: `(n, class_count) float32`, out of fold.
         judged: `(n,) bool`; the others do not count.
+        confirmed: `(n,) bool`; labels that a person has confirmed: right, whatever a probe says.
         class_names: the columns of `probabilities`.
 
     Returns:
@@ -144,8 +146,6 @@ def class_quality(
         another label) and `missing_images`; `quality` (1 less `looks_wrong`). NaN and 0 for a class none of which is
         judged, and where only one class is.
     """
-    from cleanlab.dataset import rank_classes_by_label_quality
-
     count = len(class_names)
     table = pd.DataFrame(
         {
@@ -157,12 +157,13 @@ def class_quality(
     wrong, missing = np.full(count, np.nan), np.full(count, np.nan)
     wrong_images, missing_images = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     if _can_tell(labels[judged]):
-        ranked = rank_classes_by_label_quality(labels[judged], probabilities[judged]).sort_values("Class Index")
+        images = _joint(labels[judged], probabilities[judged], np.ones(int(judged.sum())), confirmed[judged])
+        given_otherwise, truly_otherwise = (images.sum(axis=axis) - images.diagonal() for axis in (0, 1))
         known = table["judged"].to_numpy() > 0
-        wrong[known] = ranked["Label Noise"].to_numpy()[known]
-        missing[known] = ranked["Inverse Label Noise"].to_numpy()[known]
-        wrong_images[known] = ranked["Label Issues"].to_numpy()[known]
-        missing_images[known] = ranked["Inverse Label Issues"].to_numpy()[known]
+        wrong[known] = (truly_otherwise / np.maximum(images.sum(axis=1), _LEAST))[known]
+        missing[known] = (given_otherwise / np.maximum(images.sum(axis=0), _LEAST))[known]
+        wrong_images[known] = truly_otherwise.round()[known]
+        missing_images[known] = given_otherwise.round()[known]
     return table.assign(
         looks_wrong=wrong,
         wrong_images=wrong_images,
@@ -173,7 +174,13 @@ def class_quality(
 
 
 def noise_rate(
-    labels: Labels, probabilities: Probabilities, groups: npt.NDArray[np.int64], judged: Flags, *, seed: int
+    labels: Labels,
+    probabilities: Probabilities,
+    groups: npt.NDArray[np.int64],
+    judged: Flags,
+    *,
+    confirmed: Flags,
+    seed: int,
 ) -> Interval:
     """The share of labels that are wrong, in [0, 1]: what lies off the diagonal of cleanlab's estimated joint.
 
@@ -190,6 +197,7 @@ def noise_rate(
         probabilities: `(n, class_count) float32`, out of fold.
         groups: `(n,) int64`; copies are drawn together.
         judged: `(n,) bool`; the others do not count.
+        confirmed: `(n,) bool`; labels that a person has confirmed: right, whatever a probe says.
         seed: of the resamples.
 
     Returns:
@@ -197,19 +205,26 @@ def noise_rate(
     """
     if not _can_tell(labels[judged]):
         return Interval(float("nan"), float("nan"), float("nan"))
-    given, likely = labels[judged], probabilities[judged].astype(np.float64)
+    given, likely, sure = labels[judged], probabilities[judged], confirmed[judged]
+
+    def rate(weights: npt.NDArray[np.float64]) -> float:
+        images = _joint(given, likely, weights, sure)
+        return float(1 - images.trace() / images.sum())
+
     resampled = [
-        _off_diagonal(given, likely, drawn.astype(np.float64))
-        for drawn in group_weights(groups[judged], resamples=_RESAMPLES, seed=seed)
+        rate(drawn.astype(np.float64)) for drawn in group_weights(groups[judged], resamples=_RESAMPLES, seed=seed)
     ]
-    return percentile_interval(_off_diagonal(given, likely, np.ones(len(given))), np.array(resampled))
+    return percentile_interval(rate(np.ones(len(given))), np.array(resampled))
 
 
-def _off_diagonal(labels: Labels, probabilities: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
-    """One less the trace of cleanlab's `estimate_joint`, for weighted images (Northcutt et al. 2021, equations 1 to 3).
+def _joint(
+    labels: Labels, probabilities: Probabilities, weights: npt.NDArray[np.float64], confirmed: Flags
+) -> npt.NDArray[np.float64]:
+    """Given class by true class, in weighted images (Northcutt et al. 2021, equations 1 to 3): `(classes, classes)`.
 
-    Equal to cleanlab where all weights are 1, which the tests hold it to, but for its rounding to whole images. Written
-    out because cleanlab takes no weights.
+    Where all weights are 1 and none is confirmed, equal to cleanlab's `estimate_joint`, which the tests hold it to,
+    but for its rounding to whole images. Written out because cleanlab takes neither weights nor labels that are known
+    to be right: those are counted as such, and help to tell how sure a probe is of its class.
     """
     count = probabilities.shape[1]
     rows = np.arange(len(labels))
@@ -220,13 +235,13 @@ def _off_diagonal(labels: Labels, probabilities: npt.NDArray[np.float64], weight
     confident = probabilities >= thresholds - 1e-6
     several = confident.sum(axis=1) > 1
     likeliest = np.where(several, probabilities.argmax(axis=1), confident.argmax(axis=1))
-    counted = confident.any(axis=1)
+    counted = confident.any(axis=1) & ~confirmed
     cells = np.bincount(
         labels[counted] * count + likeliest[counted], weights[counted], minlength=count * count
     ).reshape(count, count)
-    diagonal = np.maximum(cells.diagonal(), 1)
-    rows_total = cells.sum(axis=1) - cells.diagonal() + diagonal
-    return float(1 - (diagonal / rows_total * images).sum() / images.sum())
+    np.fill_diagonal(cells, np.maximum(cells.diagonal(), 1))
+    right = np.bincount(labels[confirmed], weights[confirmed], minlength=count)
+    return np.asarray(cells * ((images - right) / cells.sum(axis=1))[:, None] + np.diag(right))
 
 
 def ceiling(noise: Interval) -> Interval:

@@ -151,6 +151,7 @@ _NAMES: dict[Issue, str] = {
     "low_information": "Little to see",
     "odd_aspect_ratio": "Oddly shaped",
     "odd_size": "Oddly sized",
+    "grayscale": "Grey",
 }
 
 

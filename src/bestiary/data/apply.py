@@ -15,7 +15,7 @@ Hard links and symbolic links need no space; with hard links a file that is chan
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -60,7 +60,7 @@ def apply_corrections(
     root: Path,
     to: Path,
     *,
-    study_dir: Path,
+    keep_out: Mapping[str, Path],
     how: How = "copy",
     progress: Progress = SILENT,
 ) -> Applied:
@@ -71,13 +71,13 @@ def apply_corrections(
         corrections: as read.
         root: the folder that the index's paths are relative to.
         to: the new folder: not there yet, or empty.
-        study_dir: the study's folder, where the copy may not lie.
+        keep_out: folders in which the copy may not lie, by what they are: "data", "study".
         how: copy the bytes, or link to the files.
         progress: told of every file.
 
     Raises:
         CorrectionsError: as `corrections.corrected`.
-        UsageError: `to` is not empty, or lies inside the data or the study.
+        UsageError: `to` is not empty, or lies inside one of `keep_out`.
         DataError: a class has a name that a folder cannot have; a file changed since it was indexed.
         BestiaryError: too little space, or the place cannot be written.
     """
@@ -85,7 +85,7 @@ def apply_corrections(
     if not to.name:
         raise UsageError(f"--to {to} is the root of a disk: choose a new folder on it")
     manifest = to.with_name(to.name + MANIFEST_ENDING)
-    _refuse_place(to, manifest, root=root, study_dir=study_dir)
+    _refuse_place(to, manifest, keep_out)
     plan = _plan(index, corrections)
     copied = plan[plan["left_out"] == ""]
     _refuse_names(sorted(set(copied["label"])), divided=bool((copied["split"] != "").any()))
@@ -114,10 +114,10 @@ def apply_corrections(
     )
 
 
-def _refuse_place(to: Path, manifest: Path, *, root: Path, study_dir: Path) -> None:
-    for what, folder in (("data", root.resolve()), ("study", study_dir.resolve())):
-        if to.is_relative_to(folder):
-            raise UsageError(f"--to {to} lies inside the {what} folder {folder}: choose a folder outside it")
+def _refuse_place(to: Path, manifest: Path, keep_out: Mapping[str, Path]) -> None:
+    for what, folder in keep_out.items():
+        if to.is_relative_to(folder.resolve()):
+            raise UsageError(f"--to {to} lies inside the {what} folder {folder.resolve()}: choose a folder outside it")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(f"--to {to} is there and is not empty: choose a new folder")
     if manifest.exists() and not _is_manifest(manifest):

@@ -23,6 +23,7 @@ SPLIT_FOLDERS = {
     "validation": "val",
     "test": "test",
 }
+SYSTEM_FILE = "hidden or system file"
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 _Identity = tuple[int, int]
@@ -76,7 +77,7 @@ def _place(path: str, error: str, *, by_split: bool) -> Listed:
     folders = parts[1:-1] if split else parts[:-1]
     label = folders[0] if folders else ""
     if not error and any(_is_system(part) for part in parts):
-        return Listed(path=path, error="hidden or system file")
+        return Listed(path=path, error=SYSTEM_FILE)
     if not error and not label:
         error = "lies in no class folder"
     return Listed(path=path, label=label, split=split, error=error)

@@ -16,6 +16,7 @@ from bestiary.core.errors import StudyError
 from bestiary.core.tables import table_fingerprint
 from bestiary.data import index as indexing
 from bestiary.data import splits as splitting
+from bestiary.data.walk import list_files
 from bestiary.door import auditing
 from bestiary.study import runs
 
@@ -31,6 +32,20 @@ def need_index(study_dir: Path) -> pd.DataFrame:
     if not (study_dir / indexing.FILE_NAME).exists():
         raise StudyError(f"{study_dir} has no index yet: run `bestiary index {study_dir}`")
     return indexing.read_index(study_dir)
+
+
+def need_whole_index(study_dir: Path, config: StudyConfig) -> pd.DataFrame:
+    """The index as found, of all files that the data have now.
+
+    Raises:
+        StudyError: there is none yet, or files came after it.
+    """
+    found = need_index(study_dir)
+    known = set(found["path"])
+    if new := [file.path for file in list_files(config.data) if file.path not in known]:
+        files = "1 file" if len(new) == 1 else f"{len(new):,} files"
+        raise StudyError(f"{files} came after the index, {new[0]!r} first: run `bestiary index {study_dir}`")
+    return found
 
 
 def need_clusters(study_dir: Path, config: StudyConfig, found: pd.DataFrame) -> Clusters:

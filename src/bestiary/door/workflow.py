@@ -25,7 +25,7 @@ from bestiary.data import splits as splitting
 from bestiary.data.datasets import data_root, is_table
 from bestiary.door import auditing
 from bestiary.door.conflicts import differences, refuse_other, settled
-from bestiary.door.prerequisites import Clusters, need_clusters, need_index, need_runs, need_splits
+from bestiary.door.prerequisites import Clusters, need_clusters, need_index, need_runs, need_splits, need_whole_index
 from bestiary.study import compare as comparing
 from bestiary.study import runs
 from bestiary.study.environment import package_versions
@@ -148,13 +148,17 @@ class Study:
             to: a folder that is not there yet, or is empty.
             how: copies of the files, or links to them.
         """
+        # A table's folder may hold anything else, too.
+        keep_out = (
+            {"study": self.path} if is_table(self.config.data.path) else {"data": self.data_root, "study": self.path}
+        )
         with self._held():
             return applying.apply_corrections(
-                need_index(self.path),
+                need_whole_index(self.path, self.config),
                 self._corrections,
                 self.data_root,
                 Path(to),
-                study_dir=self.path,
+                keep_out=keep_out,
                 how=how,
                 progress=self._progress,
             )

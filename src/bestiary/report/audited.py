@@ -63,6 +63,9 @@ def _labels(labels: Mapping[str, Any], comparison: Mapping[str, Any]) -> Sentenc
         "This counts labels that should be another of the classes, not pictures of something else, and it may count "
         "images that are only difficult."
     )
+    if labels.get("confirmed"):
+        verb = "counts" if labels["confirmed"] == 1 else "count"
+        text += f" {counted(labels['confirmed'], 'label')} that a person confirmed {verb} as right."
     if is_number(ceiling.get("value")):
         text += (
             f" A model that is always right would be scored at about {percent(ceiling['value'])} "
@@ -142,7 +145,14 @@ def _leakage(leakage: Mapping[str, Any], *, here: str) -> Sentence | None:
     if not (is_number(leaked) and is_number(tested) and tested):
         return None
     if not leaked:
-        return Sentence("A random split", "A plain random split would leak nothing: no test image has a copy.")
+        copies = leakage.get("images_with_copies")
+        none = (
+            f"In none of {counted(leakage.get('draws', 0), 'plain random split')} did one of the "
+            f"{counted(copies, 'image')} with copies stand in test and its copy in training. {here}"
+            if copies
+            else "A plain random split would leak nothing: no image has a copy."
+        )
+        return Sentence("A random split", none)
     text = (
         f"A plain random split would put a copy of {decimal(leaked, 0 if leaked >= 10 else 1)} of "
         f"{counted(tested, 'test image')}{_share(leaked, tested)} into training (mean of "

@@ -147,7 +147,7 @@ def read_study(
     audit = _read_audit(study_dir)
     if audit and audit_key not in (None, audit.summary.get("fingerprint")):
         name = study_dir.resolve().name
-        remarks.append(f"Data, labels or settings changed after the audit: `bestiary audit {name}` makes it anew.")
+        remarks.append(f"Data, decisions or settings changed after the audit: `bestiary audit {name}` makes it anew.")
     index = read_table(study_dir / "index.parquet")
     if corrections is None:
         corrections = read_corrections(study_dir)
