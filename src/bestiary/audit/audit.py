@@ -95,27 +95,23 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     found = _unreadable(subject.index)
     with clock.part("copies"):
         found += copy_findings(images, subject.clusters, use_given=split.use_given)
-    with clock.part("quality"):
-        found += find_quality_issues(images, subject.looks)
-        found += find_imbalance(images, class_names)
     seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
     summary: dict[str, Any] = {"labels": None, "leakage": None}
-    # Most parts run on one thread; the longest runs beside the others. One limit around all: each part's own would
+    # Parts run on one thread; half of the work runs beside the other half. One limit around all: each part's own would
     # put back what it found, which may be another's.
     with ThreadPoolExecutor(1) as beside, threadpool_limits(1):
         shortcuts = beside.submit(
             find_shortcuts, images, subject.looks, groups, class_names=class_names, seed=config.seed
         )
+        outliers = None if seen is None else beside.submit(_find_outliers, seen, answered(subject.decisions, "outlier"))
+        with clock.part("quality"):
+            found += find_quality_issues(images, subject.looks)
+            found += find_imbalance(images, class_names)
         if seen is not None:
             with clock.part("labels"):
                 kept = answered(subject.decisions, "label_error")
                 told, summary["labels"] = _judge_labels(seen, config, kept=kept, progress=progress)
                 found += told
-            with clock.part("outliers"):
-                kept = answered(subject.decisions, "outlier")
-                found += find_outliers(
-                    images, seen.features, seen.neighbours, groups, class_names=class_names, kept=kept
-                )
             with clock.part("leakage"):
                 summary["leakage"] = measure_leakage(
                     seen.features,
@@ -129,6 +125,8 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
         with clock.part("shortcuts"):
             told, summary["shortcuts"] = shortcuts.result()
             found += told
+        with clock.part("outliers"):
+            found += [] if outliers is None else outliers.result()
     table = findings_table(finding for finding in found if not _is_settled(finding, subject.decisions))
     summary |= {
         "images": len(images),
@@ -153,6 +151,12 @@ class _Seen:
         self.images, self.features, self.groups, self.class_names = subject.images, features, groups, class_names
         self.labels = pd.Categorical(self.images["label"], categories=class_names).codes.astype(np.int64)
         self.neighbours = subject.neighbours or nearest(features)
+
+
+def _find_outliers(seen: _Seen, kept: frozenset[str]) -> list[Finding]:
+    return find_outliers(
+        seen.images, seen.features, seen.neighbours, seen.groups, class_names=seen.class_names, kept=kept
+    )
 
 
 def _judge_labels(

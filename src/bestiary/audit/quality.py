@@ -157,32 +157,32 @@ _NAMES: dict[Issue, str] = {
 
 def _why_dark(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     bright = values["brightness_perc_99"]
+    usual = 100 * bright.median()
     return [
-        f"Dark: 99 % of it is below {100 * v:.0f} % of full brightness; {100 * bright.median():.0f} % is usual here."
-        for v in bright
+        f"Dark: 99 % of it is below {100 * v:.0f} % of full brightness; {usual:.0f} % is usual here." for v in bright
     ]
 
 
 def _why_light(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     dim = values["brightness_perc_5"]
-    return [
-        f"Light: 95 % of it is above {100 * v:.0f} % of full brightness; {100 * dim.median():.0f} % is usual here."
-        for v in dim
-    ]
+    usual = 100 * dim.median()
+    return [f"Light: 95 % of it is above {100 * v:.0f} % of full brightness; {usual:.0f} % is usual here." for v in dim]
 
 
 def _why_blurry(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     effect, edges = values["blur_effect"], values["blurriness"]
+    usual, usual_edges = 100 * effect.median(), edges.median()
     return [
-        f"Blurry: blurring it further leaves {100 * e:.0f} % of its contrasts ({100 * effect.median():.0f} % is usual "
-        f"here), and its edges have a strength of {v:.0f} ({edges.median():.0f})."
+        f"Blurry: blurring it further leaves {100 * e:.0f} % of its contrasts ({usual:.0f} % is usual here), and its "
+        f"edges have a strength of {v:.0f} ({usual_edges:.0f})."
         for e, v in zip(effect, edges, strict=True)
     ]
 
 
 def _why_empty(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     bits = values["entropy"]
-    return [f"Little to see: its colours hold {v:.1f} bits; {bits.median():.1f} are usual here." for v in bits]
+    usual = bits.median()
+    return [f"Little to see: its colours hold {v:.1f} bits; {usual:.1f} are usual here." for v in bits]
 
 
 def _why_shape(images: pd.DataFrame, values: pd.DataFrame) -> list[str]:
