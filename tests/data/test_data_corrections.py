@@ -26,6 +26,7 @@ from bestiary.data.corrections import (
     decide,
     read_corrections,
     resolve,
+    revise,
     undo,
     write_corrections,
 )
@@ -95,7 +96,7 @@ def sound(draw: st.DrawFn) -> Correction:
     label = draw(visible) if action == "relabel" else ""
     names = draw(st.lists(visible.map(str.strip), max_size=2, unique=True))
     extra = tuple((name, draw(visible)) for name in names if name.casefold() not in CORRECTIONS_COLUMNS)
-    at = draw(st.sampled_from(["", "2026-01-31T12:00:00Z", "2026-01-31 12:00"]))
+    at = draw(st.one_of(st.sampled_from(["", "2026-01-31T12:00:00Z"]), trimmed))
     issues = in_order(draw(st.lists(st.sampled_from(ISSUES), max_size=4)))
     return Correction(image_id, path, action, label, draw(trimmed), at, issues, extra)  # type: ignore[arg-type]
 
@@ -139,6 +140,11 @@ def test_no_file_is_no_corrections(tmp_path: Path) -> None:
         f'"image_id";"path";"action";"label";"reviewed_by";"reviewed_at"\n'
         f'"{content_id(1)}";"cat/1.jpg";"Relabel";"dog";"Eva";"2026-01-31T12:00:00Z"',
         f"\n{OLD_HEAD}\n".replace(",", "\t") + f"{content_id(1)}\tcat/1.jpg\trelabel\tdog\tEva\t2026-01-31T12:00:00Z\n",
+        f"\ufeffsep=;\r\n{OLD_HEAD}\r\n".replace(",", ";")
+        + f"{content_id(1)};cat/1.jpg;relabel;dog;Eva;2026-01-31T12:00:00Z\r\n",
+        f'"sep=|",,\n{OLD_HEAD}\n'.replace(OLD_HEAD, OLD_HEAD.replace(",", "|"))
+        + f"{content_id(1)}|cat/1.jpg|relabel|dog|Eva|2026-01-31T12:00:00Z\n",
+        f"sep=\t\r{OLD_HEAD}\r{content_id(1)},cat/1.jpg,relabel,dog,Eva,2026-01-31T12:00:00Z\r",  # saved with commas
         f"Label,ACTION,path,reviewed_at,reviewed_by,image_id,\n"
         f"dog, relabel ,cat/1.jpg,2026-01-31T12:00:00Z,Eva,{content_id(1).upper()},\n",
     ],
@@ -146,6 +152,22 @@ def test_no_file_is_no_corrections(tmp_path: Path) -> None:
 def test_what_spreadsheets_do_to_a_file_is_read(tmp_path: Path, text: str) -> None:
     wanted = Correction(content_id(1), "cat/1.jpg", "relabel", "dog", "Eva", "2026-01-31T12:00:00Z")
     assert read_corrections(put(tmp_path, text)) == [wanted]
+
+
+@pytest.mark.parametrize("at", ["31.01.2026 12:00", "1/31/2026 12:00", "2026-01-31", "last week", "46053.5"])
+def test_a_date_is_read_as_it_stands_and_stays(tmp_path: Path, at: str) -> None:
+    (row,) = read_corrections(put(tmp_path, f"path,action,reviewed_at\ncat/1.jpg,keep, {at} \n"))
+    assert row == Correction("", "cat/1.jpg", "keep", reviewed_at=at)
+    decide(tmp_path, drop("cat/2.jpg", reviewed_at=at))
+    assert [row.reviewed_at for row in read_corrections(tmp_path)] == [at, at]
+
+
+def test_lines_are_counted_with_the_one_that_names_the_sign(tmp_path: Path) -> None:
+    with pytest.raises(CorrectionsError, match=r"line 3 \(a\): action 'eat'"):
+        read_corrections(put(tmp_path, "sep=;\r\npath;action\r\na;eat\r\n"))
+    for text in ("sep=;\n", "\nsep=;\n;;\n"):
+        with pytest.raises(CorrectionsError, match="is empty"):
+            read_corrections(put(tmp_path, text))
 
 
 @pytest.mark.parametrize("written", ["dark leak", "leak;dark", '"leak, dark"', " Dark ;; LEAK dark "])
@@ -201,7 +223,6 @@ def test_a_row_over_two_lines_and_the_one_after_it_have_their_line(tmp_path: Pat
             "path,action,issues\na,keep,elephant!\n",
             "issues names 'elephant!', which no audit finds: there are unreadable",
         ),
-        ("path,action,reviewed_at\na,drop,31/01/2026\n", r"line 2 \(a\): reviewed_at '31/01/2026' is no time: write"),
     ],
 )
 def test_a_file_of_a_wrong_form_names_line_and_mend(tmp_path: Path, content: str | bytes, words: str) -> None:
@@ -305,16 +326,9 @@ def test_paths_that_differ_in_unicode_s_form_alone_are_one() -> None:
 def test_a_row_that_means_no_image_names_itself_and_the_mend(
     index: pd.DataFrame, path: str, image_id: str, words: str
 ) -> None:
-    row = Correction(image_id, path, "drop", line=7)
+    row = Correction(image_id, path, "relabel", "dog", line=7)
     with pytest.raises(CorrectionsError, match=rf"corrections\.csv, line 7 \({re.escape(path or image_id)}\): {words}"):
         resolve([row], index)
-
-
-def test_a_dropped_copy_that_was_deleted_does_not_drop_the_one_that_is_left(index: pd.DataFrame) -> None:
-    row = drop("dog/twin b.jpg", content_id("t") + "-2")
-    left = index[index["path"] != "dog/twin b.jpg"]
-    with pytest.raises(CorrectionsError, match="this copy is no longer in the data"):
-        corrected(left, [row])
 
 
 def test_a_path_that_a_table_repeats_needs_the_id() -> None:
@@ -545,6 +559,28 @@ def test_a_study_without_an_index_takes_decisions_too(tmp_path: Path) -> None:
     assert [(row.path, row.action) for row in read_corrections(tmp_path)] == [("b.jpg", "keep")]
     undo(tmp_path, content_id(1))
     assert read_corrections(tmp_path) == []
+
+
+def test_what_is_decided_on_the_rows_as_they_are_is_one_step_with_writing_it(study: Path) -> None:
+    """Between what `plan` is shown and what is written, nobody else can write."""
+    other: list[threading.Thread] = []
+
+    def plan(rows: list[Correction]) -> tuple[list[Correction], list[str]]:
+        assert [row.path for row in rows] == ["cat/2.jpg"]
+        other.append(threading.Thread(target=decide, args=(study, Correction(content_id(1), "cat/1.jpg", "keep"))))
+        other[0].start()
+        other[0].join(0.2)
+        assert other[0].is_alive()
+        assert read_corrections(study) == rows
+        return [drop("cat/1.jpg", content_id(1))], [content_id(2)]
+
+    decide(study, drop("cat/2.jpg", content_id(2)))
+    assert [row.path for row in revise(study, plan)] == ["cat/2.jpg"]
+    other[0].join(10)
+    assert [(row.path, row.action) for row in read_corrections(study)] == [("cat/1.jpg", "keep")]
+    before = (study / FILE_NAME).stat().st_mtime_ns, (study / FILE_NAME).stat().st_ino
+    assert revise(study, lambda rows: ([], [])) == []
+    assert ((study / FILE_NAME).stat().st_mtime_ns, (study / FILE_NAME).stat().st_ino) == before
 
 
 def test_decisions_of_many_tabs_are_all_kept(tmp_path: Path) -> None:

@@ -164,6 +164,22 @@ def test_what_a_person_kept_is_not_asked_again(faulty: Path, tiny_config: Path, 
     assert found(out, "exact_duplicate") == []
 
 
+def test_a_dropped_file_may_be_deleted(
+    faulty: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config, "audit.backbone=none")
+    for path in ("bar/same.png", "disc/mirrored.png"):
+        corrected(out, path, "drop")
+        (faulty / path).unlink()
+    capsys.readouterr()
+    for command in ("index", "audit", "split"):
+        assert run([command, str(out)]) == 0
+    assert "passed over, for images that are gone: 2 decisions; bar/same.png: " in capsys.readouterr().err
+    assert found(out, "exact_duplicate") == []
+    splits, index = read_splits(out).set_index("image_id")["split"], read_index(out).set_index("path")["image_id"]
+    assert splits[index["bar/001.png"]] != ""
+
+
 def test_a_wrong_correction_is_told_by_row(
     faulty: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -386,6 +386,7 @@ def test_corrections_are_laid_over_and_what_is_left_out_is_told_apart(make_study
             Correction(rows[0].image_id, rows[0].path, "relabel", "dog", "ann", "2026-01-31T12:00:00Z"),
             Correction(rows[1].image_id, rows[1].path, "drop", "", "ann", "2026-01-31T12:00:00Z"),
             Correction(rows[2].image_id, rows[2].path, "keep", "", "ann", "2026-01-31T12:00:00Z"),
+            Correction("f" * 20, "gone.png", "drop", "", "ann", "2026-01-31T12:00:00Z"),
         ],
     )
     record = read_study(study.folder)
@@ -396,6 +397,7 @@ def test_corrections_are_laid_over_and_what_is_left_out_is_told_apart(make_study
     assert "1\u00a0file could not be used. 1\u00a0image was dropped in a review." in page.text
     assert "1 left out, 1 dropped" in page.text
     assert "3\u00a0images were reviewed so far: 1 kept as they are, 1 relabelled and 1 dropped." in page.text
+    assert "1\u00a0further decision is about an image that is gone." in page.text
     assert "dropped in corrections.csv (by ann)" in page.text
     labels = [found["aria-label"] for found in page.find("div") if "aria-label" in found]
     assert {"Files left out", "Images dropped"} <= set(labels)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bestiary.audit.findings import Finding, findings_table, write_findings
+from bestiary.audit.seen import marked
 from bestiary.core.parsing import parse_config
 from bestiary.core.recipes import write_study_config
 from bestiary.data.index import build_index, write_index
@@ -70,7 +71,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, make_shapes: Callable[..
         Finding(issue="shortcut", severity="low", score=0.5, action="look", reason="by size", label=HOSTILE),
         finding("cat/000.png", issue="blurry", severity="low", score=0.5, action="look"),
     ]
-    write_findings(folder, findings_table(findings), fingerprint="made")
+    write_findings(folder, findings_table(findings), fingerprint=marked("made", index))
     return MadeReview(folder, data, index, ids)
 
 

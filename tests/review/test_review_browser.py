@@ -209,7 +209,7 @@ def test_a_key_answers_the_finding_at_hand_and_undo_restores_what_was_there(page
     assert shown(page) == ("Likely label error", CAT)
     assert (text(page, "state"), text(page, "also")) == ("", "")
     decide(page, "d", says="Saved")
-    assert review.rows() == {CAT: ("drop", "", "")}
+    assert review.rows() == {CAT: ("drop", "", "blurry")}
     decide(page, "u", says="Undone")
     assert review.rows() == {CAT: ("keep", "", "blurry")}
     decide(page, "r", says="Saved")
@@ -274,3 +274,32 @@ def test_the_page_fits_a_narrow_window_in_both_themes(page: Page, scheme: str) -
         page.press("n")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (scheme == "dark")
+
+
+def test_the_one_copy_kept_keeps_a_class_by_hand_also_the_one_it_was_found_as(
+    page: Page, server: ReviewServer, review: MadeReview
+) -> None:
+    file = review.folder / "corrections.csv"
+    for by_hand, after in (("dog", ("relabel", "dog")), ("cat", ("relabel", "cat"))):
+        file.write_text(f"path,action,label\n{DOGS[0]},relabel,{by_hand}\n")
+        start(page, server)
+        while shown(page)[0] != "Near copies":
+            page.press("n")
+        while shown(page)[1] != DOGS[0]:
+            page.press("ArrowDown")
+        decide(page, "a", says="2 dropped")
+        assert review.corrections() == {DOGS[0]: after, DOGS[1]: ("drop", ""), DOGS[2]: ("drop", "")}
+        assert text(page, "progress-text") == "1 of 5 decided"
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_path_is_copied_whole(page: Page, server: ReviewServer, review: MadeReview, absolute: bool) -> None:
+    if absolute:  # as a table may name files
+        server._queue._images[review.ids[CAT]]["path"] = f"{review.data}/{CAT}"
+        start(page, server)
+    page.evaluate(
+        "void Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (path) => { copied = path; }}})"
+    )
+    decide(page, "y", says="copied")
+    assert page.evaluate("copied") == f"{review.data.resolve()}/{CAT}"

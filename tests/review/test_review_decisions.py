@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bestiary.audit.findings import Finding, findings_table, read_findings, write_findings
+from bestiary.audit.seen import marked
 from bestiary.data.index import write_index
 from bestiary.review import decisions as module
 from bestiary.review.decisions import MOST_CHANGES, Decisions
@@ -29,8 +30,9 @@ def test_a_kept_finding_leaves_the_image_s_others_open(server, review) -> None:
     assert review.rows() == {CAT: ("keep", "", "label_error blurry")}
     was = shown("keep", "", "blurry", "label_error")
     assert decide(server, change(cat, "drop", was=was))[0] == 200
-    assert decide(server, change(cat, "keep", was=shown("drop")))[0] == 200
-    assert review.rows() == {CAT: ("keep", "", "label_error")}
+    assert review.rows() == {CAT: ("drop", "", "blurry")}  # stands again when the drop is taken back
+    assert decide(server, change(cat, "undo", was=shown("drop", "", "blurry")))[0] == 200
+    assert review.rows() == {CAT: ("keep", "", "blurry")}
 
 
 def test_what_was_there_is_restored_with_who_and_when(server, review) -> None:
@@ -65,7 +67,7 @@ def test_three_thousand_copies_are_decided_at_once(review) -> None:
     write_index(review.folder, index)
     ids = index["image_id"].tolist()[-3000:]
     copies = Finding("near_duplicate", "low", 0.9, "keep one", "r", ids[0], "p", "cat", tuple(ids[1:]))
-    write_findings(review.folder, findings_table([copies]), fingerprint="made")
+    write_findings(review.folder, findings_table([copies]), fingerprint=marked("made", index))
     server = ReviewServer(review.folder, reviewer="ann")
     server.start()
     try:

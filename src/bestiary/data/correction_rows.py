@@ -10,7 +10,6 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Literal, get_args
 
 from bestiary.core.errors import CorrectionsError
@@ -20,6 +19,8 @@ FILE_NAME = "corrections.csv"
 CORRECTIONS_COLUMNS = ("image_id", "path", "action", "label", "reviewed_by", "reviewed_at", "issues")
 
 _MOST_TOLD = 10
+# Excel writes and reads a first line that names the sign between values; other programs add empty cells to it.
+_SEPARATOR_LINE = re.compile(r'(?P<before>\s*)"?sep=(?P<sign>[^\w\s"]|\t)"?[,;\t ]*(?=[\r\n]|$)', re.IGNORECASE)
 
 CorrectionAction = Literal["relabel", "drop", "keep"]
 CORRECTION_ACTIONS: tuple[CorrectionAction, ...] = get_args(CorrectionAction)
@@ -31,7 +32,9 @@ class Correction:
 
     Attributes:
         issues: names of `core.issues.ISSUES`: the findings that were looked at and let stand. Of a `keep` without any
-            it is all; a `relabel` answers what is about the label besides, a `drop` everything (`audit.settled`).
+            it is all; a `relabel` answers what is about the label besides, a `drop` everything (`audit.settled`). Those
+            of a `drop` were let stand before, and stand again once it is taken back.
+        reviewed_at: `2026-01-31T12:00:00Z` as it is written here; any text where another program has rewritten it.
         extra: values of columns that are not ours, by name.
         line: where it stands in the file; 0 where it comes from no file. Does not count when two are compared.
     """
@@ -111,8 +114,12 @@ def _rows(data: bytes) -> Iterator[tuple[int, list[str]]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorrectionsError(f"{FILE_NAME} is not UTF-8 text: save it anew as 'CSV UTF-8'") from error
+    signs = ",;\t"
+    if told := _SEPARATOR_LINE.match(text):
+        # The lines after it keep their numbers.
+        signs, text = told["sign"] + signs, told["before"] + text[told.end() :]
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=lambda sign: len(_ours(first.split(sign))))
+    delimiter = max(signs, key=lambda sign: len(_ours(first.split(sign))))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -175,8 +182,6 @@ def fault_of(correction: Correction) -> str:
         return "relabel to which class? Fill in label"
     if correction.action != "relabel" and correction.label:
         return f"label {correction.label!r} means nothing with {correction.action}: empty it, or make action relabel"
-    if correction.reviewed_at and not _is_time(correction.reviewed_at):
-        return f"reviewed_at {correction.reviewed_at!r} is no time: write it like 2026-01-31T12:00:00Z, or empty it"
     return _unknown_issue(correction)
 
 
@@ -187,14 +192,6 @@ def _unknown_issue(correction: Correction) -> str:
     close = difflib.get_close_matches(unknown[0], ISSUES, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"issues names {unknown[0]!r}, which no audit finds: {hint}there are {', '.join(ISSUES)}"
-
-
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def refuse(problems: Sequence[Problem]) -> None:

@@ -4,19 +4,21 @@ In: `corrections.csv`, written by the review page or by hand, and the index as t
 stages see. Owns `corrections.csv` in the study folder, and `.corrections.lock` beside it.
 
 Columns: `image_id`, `path`, `action` (relabel, drop, keep), `label` (the new class of a relabel, else empty),
-`reviewed_by`, `reviewed_at` (ISO 8601, UTC), `issues` (the findings that were looked at and let stand: names of
-`core.issues` with a space, `;` or `,` between them; a keep that names none means all). A row may name its image by
-`image_id` or by `path` alone; `matching` says which image is meant. Columns may stand in any order, and all but
-`action` and one of the first two may be missing; columns of other names are kept and mean nothing here. What
-spreadsheets do to a file (byte order mark, other line ends, quotes, `;` or tab between values, empty lines and cells at
-the end) is read; anything else that is not as above is an error that names line and mend.
+`reviewed_by`, `reviewed_at` (written as ISO 8601, UTC; any text is read), `issues` (the findings that were looked at
+and let stand: names of `core.issues` with a space, `;` or `,` between them; a keep that names none means all). A row
+may name its image by `image_id` or by `path` alone; `matching` says which image is meant. A drop or a keep of an image
+that has gone from the data since is carried out already, and is passed over. Columns may stand in any order, and all
+but `action` and one of the first two may be missing; columns of other names are kept and mean nothing here. What
+spreadsheets do to a file (byte order mark, other line ends, quotes, `;` or tab between values, a line `sep=;`, empty
+lines and cells at the end) is read; anything else that is not as above is an error that names line and mend.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -37,7 +39,7 @@ from bestiary.data.correction_rows import (
 )
 from bestiary.data.index import DROPPED, read_index, readable
 from bestiary.data.index import FILE_NAME as INDEX_FILE
-from bestiary.data.matching import Places, loose
+from bestiary.data.matching import Gone, Places, loose
 
 __all__ = [
     "CORRECTIONS_COLUMNS",
@@ -50,8 +52,10 @@ __all__ = [
     "corrected",
     "corrections_fingerprint",
     "decide",
+    "passed_over",
     "read_corrections",
     "resolve",
+    "revise",
     "undo",
     "write_corrections",
 ]
@@ -94,7 +98,8 @@ def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str,
     """Which image of the index each row means: the rows by the `image_id` that the index has now.
 
     Of several rows that agree on an image, the last is taken, and answers what any of them does. Values are the rows as
-    they stand in the file: an image that has moved since has another path in the index.
+    they stand in the file: an image that has moved since has another path in the index. A drop or a keep is passed over
+    where its image, or this copy of it, has gone: what it asked for is so.
 
     Args:
         corrections: as read.
@@ -104,13 +109,19 @@ def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str,
         CorrectionsError: a row means no image of the index, or none for certain; a class that the index does not have;
             two rows that disagree. Names up to ten rows, and the mend of each.
     """
-    if not corrections:
-        return {}
-    positions = Places(index).find([(correction.image_id, correction.path) for correction in corrections])
+    return _resolved(corrections, index, Places(index), gone="passed over") if corrections else {}
+
+
+def _resolved(
+    corrections: Sequence[Correction], index: pd.DataFrame, places: Places, *, gone: Literal["passed over", "refused"]
+) -> dict[str, Correction]:
+    positions = _places(corrections, places)
     classes, ids = sorted(set(readable(index)["label"])), index["image_id"].to_numpy()
     problems: list[Problem] = []
     found: dict[str, Correction] = {}
     for correction, position in zip(corrections, positions, strict=True):
+        if gone == "passed over" and _is_moot(correction, position):
+            continue
         settled = replace(correction, label=_class(correction.label, classes), line=correction.line)
         before = None if isinstance(position, str) else found.get(ids[position])
         if isinstance(position, str):
@@ -124,6 +135,31 @@ def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str,
             found[ids[position]] = settled if before is None else settled.joined(before)
     refuse(problems)
     return {image_id: found[image_id] for image_id in ids if image_id in found}
+
+
+def passed_over(corrections: Sequence[Correction], index: pd.DataFrame) -> list[tuple[Correction, str]]:
+    """The rows that `resolve` passes over, since their images have gone, and why it thinks so."""
+    if not corrections:
+        return []
+    positions = _places(corrections, Places(index))
+    return [
+        (correction, str(position))
+        for correction, position in zip(corrections, positions, strict=True)
+        if _is_moot(correction, position)
+    ]
+
+
+def _is_moot(correction: Correction, position: int | str) -> bool:
+    return isinstance(position, Gone) and correction.action != "relabel"
+
+
+def _places(corrections: Sequence[Correction], places: Places) -> list[int | str]:
+    """Where the images of rows are, or why they are nowhere.
+
+    A copy that is left where another was dropped and then deleted is not dropped, too.
+    """
+    named = [(correction.image_id, correction.path) for correction in corrections]
+    return places.find(named, strict=[correction.action == "drop" for correction in corrections])
 
 
 def _class(label: str, classes: Sequence[str]) -> str:
@@ -196,15 +232,31 @@ def change(
     undone: Sequence[str] = (),
     index: pd.DataFrame | None = None,
 ) -> list[Correction]:
-    """Save decisions about several images in one step: all of them or none.
+    """Save decisions about several images in one step: all of them or none; see `revise`.
+
+    Args:
+        study_dir: the study's folder.
+        decided: `image_id` and `path` as the index has them; without `reviewed_at` they get the time now.
+        undone: ids of images whose decision is taken back.
+        index: as the files are; read from the study where it is not given.
+    """
+    return revise(study_dir, lambda rows: (decided, undone), index=index)
+
+
+def revise(
+    study_dir: Path,
+    plan: Callable[[list[Correction]], tuple[Sequence[Correction], Sequence[str]]],
+    *,
+    index: pd.DataFrame | None = None,
+) -> list[Correction]:
+    """Read the rows, let `plan` say what is to be changed, and save it, in one step: nobody writes in between.
 
     The file is read anew under a lock of its own, so that rows of another tab or of a text editor stay, and a running
     study holds nobody up. A decision keeps what a person wrote into columns of their own.
 
     Args:
         study_dir: the study's folder.
-        decided: `image_id` and `path` as the index has them; without `reviewed_at` they get the time now.
-        undone: ids of images whose decision is taken back.
+        plan: gets the rows as they are; gives `decided` and `undone` as `change` takes them, both empty for no change.
         index: as the files are; read from the study where it is not given.
 
     Returns:
@@ -217,35 +269,45 @@ def change(
     """
     if index is None and (study_dir / INDEX_FILE).exists():
         index = read_index(study_dir)
-    refuse([(correction, fault) for correction in decided if (fault := fault_of(correction))])
-    paths = {}
-    if index is not None:
-        resolve(decided, index)
-        paths = dict(zip(index["image_id"].tolist(), index["path"].tolist(), strict=True))
-    named = [(row.image_id, row.path) for row in decided] + [(i, paths.get(i, "")) for i in undone]
-    now = now_utc()
-    added = [replace(row, reviewed_at=row.reviewed_at or now) for row in decided]
     with _held(study_dir):
         rows = read_corrections(study_dir)
-        everything = [*named, *((row.image_id, row.path) for row in rows)]
-        places = Places(index).find(everything) if index is not None else [""] * len(everything)
-        images = set(places[: len(named)])
-        names = {name for image in named for name in _names(*image)}
-        # A row that means no image now went by this id or path when it was written.
-        is_gone = [
-            place in images if isinstance(place, int) else not names.isdisjoint(_names(row.image_id, row.path))
-            for place, row in zip(places[len(named) :], rows, strict=True)
-        ]
-        gone = [row for row, goes in zip(rows, is_gone, strict=True) if goes]
+        decided, undone = plan(rows)
+        refuse([(correction, fault) for correction in decided if (fault := fault_of(correction))])
+        paths, places = {}, None
+        if index is not None:
+            places = Places(index)
+            _resolved(decided, index, places, gone="refused")
+            paths = dict(zip(index["image_id"].tolist(), index["path"].tolist(), strict=True))
+        named = [(row.image_id, row.path) for row in decided] + [(i, paths.get(i, "")) for i in undone]
+        now = now_utc()
+        added = [replace(row, reviewed_at=row.reviewed_at or now) for row in decided]
+        goes = _are_about(rows, named, places)
+        gone = [row for row, is_about in zip(rows, goes, strict=True) if is_about]
         if gone or added:
-            stay = [row for row, goes in zip(rows, is_gone, strict=True) if not goes]
+            stay = [row for row, is_about in zip(rows, goes, strict=True) if not is_about]
             write_corrections(study_dir, [*stay, *_with_extra(added, gone)])
     return gone
+
+
+def _are_about(rows: Sequence[Correction], named: Sequence[tuple[str, str]], places: Places | None) -> list[bool]:
+    """Which rows are about one of the images that ids and paths name; those that mean no image now, by either."""
+    images = set() if places is None else set(places.find(named))
+    meant = [""] * len(rows) if places is None else _places(rows, places)
+    names = {name for image in named for name in _names(*image)}
+    return [
+        place in images if isinstance(place, int) else not names.isdisjoint(_former_names(row, place))
+        for place, row in zip(meant, rows, strict=True)
+    ]
 
 
 def _names(image_id: str, path: str) -> list[tuple[str, str]]:
     """What an image may go by: its id, and its path as `matching` compares it."""
     return [("id", image_id)] * bool(image_id) + [("path", loose(path))] * bool(path)
+
+
+def _former_names(row: Correction, why: str) -> list[tuple[str, str]]:
+    """What the image of a row went by that means none now. The id of a copy that has gone may be another's by now."""
+    return _names("" if isinstance(why, Gone) and row.path else row.image_id, row.path)
 
 
 def _with_extra(added: Sequence[Correction], gone: Sequence[Correction]) -> Iterator[Correction]:

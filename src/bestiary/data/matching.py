@@ -4,18 +4,25 @@ In: an index; ids and paths as people and programs wrote them. Out: positions in
 means none, with the mend. No file here.
 
 The path counts among copies; the content counts where a file has moved. A path that now holds other content than the id
-says is no match: nobody has reviewed that content. Where it is not certain which image is meant, none is.
+says is no match: nobody has reviewed that content. Where it is not certain which image is meant, none is. An image that
+was there once, by its id, and is there no more has a reason of its own, `Gone`.
 """
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import pandas as pd
 
 _ID = re.compile(r"[0-9a-f]{20}(-[1-9][0-9]*)?")
 _ID_CHARACTERS = 20
+
+
+class Gone(str):
+    """The reason why a row means no image: the one that it meant is no longer in the data."""
+
+    __slots__ = ()
 
 
 def loose(path: str) -> str:
@@ -29,23 +36,31 @@ class Places:
     def __init__(self, index: pd.DataFrame) -> None:
         self._ids: list[str] = index["image_id"].tolist()
         self._paths: list[str] = index["path"].tolist()
-        self._by_path: dict[str, list[int]] = defaultdict(list)
-        self._by_content: dict[str, list[int]] = defaultdict(list)
-        for number, (image_id, path) in enumerate(zip(self._ids, self._paths, strict=True)):
-            self._by_path[path].append(number)
-            self._by_content[image_id[:_ID_CHARACTERS]].append(number)
-        self._by_loose: dict[str, list[int]] | None = None
+        self._by_path = _numbers(self._paths)
 
-    def find(self, named: Sequence[tuple[str, str]]) -> list[int | str]:
+    @cached_property
+    def _by_loose(self) -> dict[str, list[int]]:
+        return _numbers(loose(path) for path in self._paths)
+
+    @cached_property
+    def _by_content(self) -> dict[str, list[int]]:
+        return _numbers(image_id[:_ID_CHARACTERS] for image_id in self._ids)
+
+    def find(self, named: Sequence[tuple[str, str]], *, strict: Sequence[bool] | None = None) -> list[int | str]:
         """The position in the index of each (image_id, path), or why there is none.
 
         Rows whose path is there go first; of copies, those that they mean are not taken for files that moved.
+
+        Args:
+            named: what rows say.
+            strict: of each, whether it must not go to a copy that may have been left where its own file was deleted.
         """
+        strict = [False] * len(named) if strict is None else strict
         found: list[int | str | None] = [self._in_place(image_id, path) for image_id, path in named]
         taken = {number for number in found if isinstance(number, int)}
         return [
-            self._moved(image_id, path, taken) if number is None else number
-            for (image_id, path), number in zip(named, found, strict=True)
+            self._moved(image_id, path, taken, strict=is_strict) if number is None else number
+            for (image_id, path), number, is_strict in zip(named, found, strict, strict=True)
         ]
 
     def _in_place(self, image_id: str, path: str) -> int | str | None:
@@ -62,7 +77,9 @@ class Places:
             return None if image_id else self._no_path(path)
         same = self._by_content.get(image_id[:_ID_CHARACTERS], [])
         exact = [number for number in same if self._ids[number] == image_id]
-        return exact[0] if exact else "no image of this image_id is in the data: delete the row, or put the file back"
+        if exact:
+            return exact[0]
+        return Gone("no image of this image_id is in the data: delete the row, or put the file back")
 
     def _agreed(self, there: list[int], image_id: str) -> int | str:
         """The one of several rows with one path that the id means; more than one only where a table repeats a path."""
@@ -77,14 +94,15 @@ class Places:
         exact = [number for number in same if self._ids[number] == image_id] or same
         return exact[0] if len(exact) == 1 else f"{len(same)} rows of the data have this path: give the image_id of one"
 
-    def _moved(self, image_id: str, path: str, taken: set[int]) -> int | str:
+    def _moved(self, image_id: str, path: str, taken: set[int], *, strict: bool) -> int | str:
         same = self._by_content.get(image_id[:_ID_CHARACTERS], [])
         if not same:
-            return "the image is no longer in the data, here or elsewhere: delete the row, or put the file back"
-        copies_before = int(image_id[_ID_CHARACTERS + 1 :] or 0) + 1
+            return Gone("the image is no longer in the data, here or elsewhere: delete the row, or put the file back")
         left = [number for number in same if number not in taken]
-        if len(same) < copies_before or not left:
-            return (
+        if strict and all(self._may_be_left(number, image_id, path) for number in left):
+            left = []
+        if len(same) <= _copies_before(image_id) or not left:
+            return Gone(
                 f"this copy is no longer in the data; its bytes are only at {self._told(same)}: delete the row, or "
                 "give the path of the copy that is meant"
             )
@@ -94,14 +112,20 @@ class Places:
             return f"the file has moved, and {self._told(left)} have its bytes: give the path of the one that is meant"
         return chosen[0]
 
+    def _may_be_left(self, number: int, image_id: str, path: str) -> bool:
+        """Whether a copy may have lain where it lies already when a row was written about another, which is gone.
+
+        One of the same file name is taken for the file itself, moved. Any other lay elsewhere for certain only where
+        the row's id would have another number otherwise: it tells how many copies had a path before the row's own.
+        """
+        here = self._paths[number]
+        if _file_name(here) == _file_name(path):
+            return False
+        same = self._by_content[image_id[:_ID_CHARACTERS]]
+        return here > path or sum(self._paths[other] < path for other in same) <= _copies_before(image_id)
+
     def _at(self, path: str) -> list[int]:
-        if there := self._by_path.get(path):
-            return there
-        if self._by_loose is None:
-            self._by_loose = defaultdict(list)
-            for number, known in enumerate(self._paths):
-                self._by_loose[loose(known)].append(number)
-        return self._by_loose.get(loose(path), [])
+        return self._by_path.get(path) or self._by_loose.get(loose(path), [])
 
     def _no_path(self, path: str) -> str:
         name = _file_name(path)
@@ -115,6 +139,19 @@ class Places:
     def _told(self, numbers: Sequence[int]) -> str:
         paths = [repr(self._paths[number]) for number in numbers[:3]]
         return ", ".join(paths) + (f" and {len(numbers) - 3} more" if len(numbers) > 3 else "")
+
+
+def _numbers(names: Iterable[str]) -> dict[str, list[int]]:
+    """Where each name stands."""
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        found.setdefault(name, []).append(number)
+    return found
+
+
+def _copies_before(image_id: str) -> int:
+    """How many copies of the same bytes came before this one, in the order of paths."""
+    return int(image_id[_ID_CHARACTERS + 1 :] or 0)
 
 
 def _file_name(path: str) -> str:

@@ -16,6 +16,7 @@ from bestiary.audit import audit as auditing
 from bestiary.audit import duplicates, findings
 from bestiary.audit.looks import Looks, look_at
 from bestiary.audit.neighbours import Features, Neighbours, nearest
+from bestiary.audit.seen import marked
 from bestiary.core.config import NO_BACKBONE, ModelConfig, StudyConfig
 from bestiary.core.errors import WeightsError
 from bestiary.core.files import fingerprint
@@ -107,7 +108,7 @@ def faults_fingerprint(
         decided: corrections by image id.
     """
     key = auditing.audit_fingerprint(current, config.audit, config.split, decisions=decided)
-    return fingerprint([key, clusters_fingerprint(config, images)])
+    return marked(fingerprint([key, clusters_fingerprint(config, images)]), current)
 
 
 def find_faults(

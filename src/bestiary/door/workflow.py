@@ -265,6 +265,7 @@ class Study:
         return correcting.corrected(found, self._corrections)
 
     def _split(self, found: pd.DataFrame, current: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
+        self._say_passed_over(found)
         key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
         if table_fingerprint(self.path / splitting.FILE_NAME) == key:
             return splitting.without(splitting.read_splits(self.path), current)
@@ -277,6 +278,14 @@ class Study:
                 f"  {leaks:,} groups of copies lie in more than one given split: scores will be too good"
             )
         return splits
+
+    def _say_passed_over(self, found: pd.DataFrame) -> None:
+        if moot := correcting.passed_over(self._corrections, found):
+            row, reason = moot[0]
+            count = "1 decision" if len(moot) == 1 else f"{len(moot):,} decisions"
+            self._progress.say(
+                f"  passed over, for images that are gone: {count}; {row.path or row.image_id}: {reason}"
+            )
 
     def _train(self, models: Sequence[str]) -> pd.DataFrame:
         if unknown := [name for name in models if name not in self.config.models]:

@@ -188,12 +188,16 @@ def _gain(leakage: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
 
 def _reviewed(study: StudyRecord) -> Sentence | None:
     counts = Counter(str(correction.action) for correction in study.corrections.values())
-    if not counts:
+    if not counts and not study.passed_over:
         return None
     words = {"keep": "kept as they are", "relabel": "relabelled", "drop": "dropped"}
     parts = [f"{whole(counts[action])} {word}" for action, word in words.items() if counts[action]]
     total = sum(counts.values())
-    text = f"{counted(total, 'image')} {'was' if total == 1 else 'were'} reviewed so far: {listed(parts)}."
+    text = f"{counted(total, 'image')} {'was' if total == 1 else 'were'} reviewed so far"
+    text += f": {listed(parts)}." if parts else "."
+    if study.passed_over:
+        verb = "is about an image that is" if study.passed_over == 1 else "are about images that are"
+        text += f" {counted(study.passed_over, 'further decision')} {verb} gone."
     return Sentence("Reviewed", text)
 
 

@@ -19,7 +19,7 @@ from bestiary.core.errors import BestiaryError, StudyError
 from bestiary.core.files import read_json
 from bestiary.core.recipes import read_study_config
 from bestiary.core.tables import read_table
-from bestiary.data.corrections import Correction, corrected, read_corrections, resolve
+from bestiary.data.corrections import Correction, corrected, passed_over, read_corrections, resolve
 from bestiary.data.datasets import data_root
 from bestiary.data.index import is_dropped
 from bestiary.data.splits import straddling_groups
@@ -69,6 +69,7 @@ class StudyRecord:
         index: with corrections: `label` and `label_given`; dropped images carry an error.
         audit: None where the study has not been audited.
         corrections: by image id.
+        passed_over: how many further ones are about images that are gone.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class StudyRecord:
     data_root: Path | None
     audit: AuditRecord | None = None
     corrections: Mapping[str, Correction] = field(default_factory=dict)
+    passed_over: int = 0
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -161,6 +163,7 @@ def read_study(
         data_root=_data_root(config.data.path, remarks),
         audit=audit,
         corrections=resolve(corrections, index),
+        passed_over=len(passed_over(corrections, index)),
         remarks=remarks,
     )
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bestiary.core.errors import UsageError
 from bestiary.core.files import sha256_bytes
 from bestiary.core.issues import Issue, in_order
-from bestiary.data.corrections import FILE_NAME, Correction, change, read_corrections, resolve
+from bestiary.data.corrections import FILE_NAME, Correction, read_corrections, resolve, revise
 from bestiary.review.queue import ReviewQueue
 from bestiary.review.rows import Key, pressed
 
@@ -114,6 +114,9 @@ class Decisions:
     def carry_out(self, changes: Sequence[Change]) -> Outcome:
         """Write changes to disk, all or none; none where an image was decided elsewhere meanwhile.
 
+        Whether it was is asked of the rows that are replaced, under the lock that every writer takes: of two pages,
+        also of two servers, that decide on an image at the same time, one is told so.
+
         Raises:
             UsageError: a change that cannot be: an image or a class that the study does not have.
             BestiaryError: the file cannot be read or written.
@@ -122,19 +125,18 @@ class Decisions:
             self._check(wanted)
         if len({wanted.image_id for wanted in changes}) < len(changes):
             raise UsageError("an image is named twice")
+        stale: list[str] = []
+
+        def plan(there: list[Correction]) -> tuple[list[Correction], list[str]]:
+            found = resolve(there, self._index)
+            stale.extend(one.image_id for one in changes if not _says(found.get(one.image_id), one.was))
+            rows = {} if stale else {one.image_id: self._row(one, found.get(one.image_id)) for one in changes}
+            decided = [row for row in rows.values() if row is not None]
+            return decided, [image_id for image_id, row in rows.items() if row is None]
+
         with self._lock:
-            there = self.read()
-            stale = tuple(one.image_id for one in changes if not _says(there.get(one.image_id), one.was))
-            if stale:
-                return Outcome(there, stale)
-            rows = {one.image_id: self._row(one, there.get(one.image_id)) for one in changes}
-            change(
-                self._study_dir,
-                decided=[row for row in rows.values() if row is not None],
-                undone=[image_id for image_id, row in rows.items() if row is None],
-                index=self._index,
-            )
-            return Outcome(self.read())
+            revise(self._study_dir, plan, index=self._index)
+            return Outcome(self.read(), tuple(stale))
 
     def finish(self) -> None:
         """Wait until changes under way are on disk."""
@@ -164,8 +166,7 @@ class Decisions:
         image_id, path = wanted.image_id, self._queue.path_of(wanted.image_id)
         if wanted.action == "restore":
             return None if wanted.former is None else Correction(image_id, path, **wanted.former.model_dump())
-        found = self._queue.issues_of(image_id)
-        row = pressed(wanted.action, wanted.issue, label=wanted.label, before=before, found=found)
+        row = pressed(wanted.action, wanted.issue, label=wanted.label, before=before)
         return None if row is None else replace(row, image_id=image_id, path=path, reviewed_by=self._reviewer)
 
 

@@ -6,42 +6,41 @@ An image has one row, and may have several findings. Each key answers the findin
 answered of the image before; `audit.settled` says what a row answers.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 from bestiary.audit.settled import LABEL_ISSUES
-from bestiary.core.issues import Issue, in_order
+from bestiary.core.issues import ISSUES, Issue, in_order
 from bestiary.data.corrections import Correction, CorrectionAction
 
 Key = Literal["keep", "relabel", "drop", "undo"]
 
+# Issues that are settled on an image; the others are about a class, or about a file that is left out already.
+IMAGE_ISSUES = tuple(name for name in ISSUES if name not in ("unreadable", "shortcut", "small_class", "imbalance"))
 
-def pressed(
-    key: Key, issue: Issue, *, label: str = "", before: Correction | None, found: Sequence[str]
-) -> Correction | None:
+
+def pressed(key: Key, issue: Issue, *, label: str = "", before: Correction | None) -> Correction | None:
     """The row after a key on a finding.
 
     `keep` lets the finding stand: its issue joins those of the row. On a finding about the label it also takes a
-    relabel back. `relabel` gives a new class, and lets the finding stand. `drop` needs no issues. `undo` takes away a
-    drop, a relabel, or the answer to this finding, and leaves what else was let stand.
+    relabel back. `relabel` gives a new class, and lets the finding stand. `drop` carries along what else was let stand.
+    `undo` takes away a drop, a relabel, or the answer to this finding, and leaves what else was let stand.
 
     Args:
         key: what was pressed.
         issue: of the finding at hand.
         label: the new class, for `relabel`.
-        before: the image's row.
-        found: the issues of all findings that ask about the image; what a keep that names none is taken for.
+        before: the image's row; a keep that names no issue stands for `IMAGE_ISSUES`.
 
     Returns:
         A row with action, label and issues alone; None: the image is to have none.
     """
-    named = _named(before, found)
+    named = _named(before)
+    rest = tuple(name for name in named if name != issue)
     if key == "drop":
-        return _row("drop")
+        return _row("drop", "", rest)
     if key == "relabel":
         return _row("relabel", label, tuple(name for name in (*named, issue) if name not in LABEL_ISSUES))
     if key == "undo":
-        rest = tuple(name for name in named if name != issue)
         return _row("keep", "", rest) if rest else None
     if before is not None and before.action == "keep" and not before.issues:
         return _row("keep")
@@ -50,11 +49,11 @@ def pressed(
     return _row("keep", "", (*named, issue))
 
 
-def _named(before: Correction | None, found: Sequence[str]) -> tuple[str, ...]:
+def _named(before: Correction | None) -> tuple[str, ...]:
     """The issues that were let stand, each by its name."""
-    if before is None or before.action == "drop":
+    if before is None:
         return ()
-    return tuple(found) if before.action == "keep" and not before.issues else before.issues
+    return IMAGE_ISSUES if before.action == "keep" and not before.issues else before.issues
 
 
 def _row(action: CorrectionAction, label: str = "", issues: tuple[str, ...] = ()) -> Correction:

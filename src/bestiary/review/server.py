@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bestiary.audit.findings import TABLE_NAME, read_findings
+from bestiary.audit.seen import is_of
 from bestiary.core.errors import StudyError, UsageError
 from bestiary.core.recipes import read_study_config
 from bestiary.data.datasets import data_root
@@ -52,7 +53,8 @@ def serve(
         on_ready: told the page's address once it answers.
 
     Raises:
-        StudyError: the study has not been audited; UsageError: the port is taken; BestiaryError: a damaged file.
+        StudyError: the study has not been audited, or its files have changed since; UsageError: the port is taken;
+            BestiaryError: a damaged file.
     """
     server = ReviewServer(study_dir, reviewer=reviewer, port=port)
     try:
@@ -124,7 +126,10 @@ def _read_study(study_dir: Path) -> tuple[Any, Any, Any]:
     for name in ("study.toml", INDEX_NAME, TABLE_NAME):
         if not (study_dir / name).is_file():
             raise StudyError(f"{study_dir} has no {name}: make it first with `bestiary audit {study_dir}`")
-    return read_study_config(study_dir / "study.toml"), read_index(study_dir), read_findings(study_dir)
+    index = read_index(study_dir)
+    if not is_of(study_dir, index):
+        raise StudyError(f"the data changed after the audit: run `bestiary audit {study_dir}`")
+    return read_study_config(study_dir / "study.toml"), index, read_findings(study_dir)
 
 
 class _Http(ThreadingHTTPServer):

@@ -144,7 +144,9 @@ const acts = {
     const wanted = new Map();
     for (const image of queue.current.members) {
       const there = queue.decisionOf(image);
-      if (image === selected) wanted.set(image, there?.action === "relabel" ? decision("relabel", there.label) : decision("keep"));
+      // A relabel stays; one to the class that the image was found as, which a hand may write, is a keep.
+      const relabelled = there?.action === "relabel" && there.label !== queue.images[image].label;
+      if (image === selected) wanted.set(image, relabelled ? decision("relabel", there.label) : decision("keep"));
       else if (there?.action !== "drop") wanted.set(image, decision("drop"));
     }
     decide(wanted, `${name(selected)} kept, ${wanted.size - 1} dropped.`);
@@ -187,12 +189,15 @@ function pickClassFilter() {
   pick("Show findings of", [all, ...queue.classNames.map((label) => ({ name: label, value: label, note: "" }))], (className) => narrow({ className }));
 }
 
+// A table may name files by their whole path.
+const absolute = (path) => (/^(\/|[A-Za-z]:[\\/])/.test(path) ? path : `${root.replace(/\/$/, "")}/${path}`);
+
 async function copyPath() {
   const image = selected >= 0 ? queue.images[selected] : queue.images[queue.current?.image];
   const path = image?.path ?? queue.current?.path;
   if (!path) return say("No file here.");
   try {
-    await navigator.clipboard.writeText(`${root}/${path}`);
+    await navigator.clipboard.writeText(absolute(path));
     say("Path copied.");
   } catch {
     getSelection().selectAllChildren(byId("path"));
