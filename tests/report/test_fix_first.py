@@ -273,6 +273,14 @@ def test_what_the_audit_says_of_the_whole(make_study):
     assert "dog (0.93)" in text
 
 
+@pytest.mark.parametrize(("confirmed", "words"), [(1, "1 label that"), (6, "6 labels that")])
+def test_labels_that_a_person_settled_are_said_to_count_as_right(make_study, confirmed, words):
+    study = make_study()
+    audit(study, [], labels={**SUMMARY["labels"], "confirmed": confirmed})
+    verb = "counts" if confirmed == 1 else "count"
+    assert f"{words} a person confirmed or changed {verb} as right." in text_of(study)
+
+
 @pytest.mark.parametrize(
     ("leakage", "expected"),
     [

@@ -65,7 +65,7 @@ def _labels(labels: Mapping[str, Any], comparison: Mapping[str, Any]) -> Sentenc
     )
     if labels.get("confirmed"):
         verb = "counts" if labels["confirmed"] == 1 else "count"
-        text += f" {counted(labels['confirmed'], 'label')} that a person confirmed {verb} as right."
+        text += f" {counted(labels['confirmed'], 'label')} that a person confirmed or changed {verb} as right."
     if is_number(ceiling.get("value")):
         text += (
             f" A model that is always right would be scored at about {percent(ceiling['value'])} "
