@@ -1,5 +1,6 @@
 """Corrections of images that have gone from the data, or moved: what is done is passed over, no other copy is hit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +19,15 @@ from bestiary.data.corrections import (
     write_corrections,
 )
 from bestiary.data.index import is_dropped
-from tests.data.test_data_corrections import content_id, drop, index, index_of, meant
+from tests.data.test_data_corrections import content_id, index, index_of, meant
 
 __all__ = ["index"]
+
+WHEN = "2026-01-31T12:00:00Z"
+
+
+def drop(path: str = "", image_id: str = "") -> Correction:
+    return Correction(image_id, path, "drop", reviewed_at=WHEN)
 
 
 @pytest.mark.parametrize("action", ["drop", "keep"])
@@ -36,12 +43,16 @@ __all__ = ["index"]
 def test_a_drop_or_keep_of_an_image_that_has_gone_is_passed_over(
     index: pd.DataFrame, action, path: str, image_id: str
 ) -> None:
-    rows = [Correction(image_id, path, action, line=2), Correction(image_id, path, action, line=3), drop("cat/1.jpg")]
+    gone = Correction(image_id, path, action, reviewed_at=WHEN)
+    rows = [replace(gone, line=2), replace(gone, line=3), drop("cat/1.jpg")]
     assert meant(index, *rows) == ["cat/1.jpg"]
     assert [row for row, _ in passed_over(rows, index)] == rows[:2]
     table = corrected(index, rows)
     assert table.loc[is_dropped(table), "path"].tolist() == ["cat/1.jpg"]
     assert (table["label"] == index["label"]).all()
+    # A row that nobody says to have reviewed may never have meant an image.
+    with pytest.raises(CorrectionsError, match=r"line 2.*no longer in the data|line 2.*no image of this image_id"):
+        resolve([replace(gone, reviewed_at="", line=2)], index)
 
 
 @pytest.mark.parametrize("action", ["drop", "keep"])
@@ -58,7 +69,7 @@ def test_a_drop_or_keep_that_is_not_certainly_of_a_gone_image_stays_an_error(
     index: pd.DataFrame, action, path: str, image_id: str, words: str
 ) -> None:
     with pytest.raises(CorrectionsError, match=words):
-        resolve([Correction(image_id, path, action, line=2)], index)
+        resolve([Correction(image_id, path, action, reviewed_at=WHEN, line=2)], index)
 
 
 @pytest.mark.parametrize(

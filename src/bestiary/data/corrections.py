@@ -6,11 +6,12 @@ stages see. Owns `corrections.csv` in the study folder, and `.corrections.lock` 
 Columns: `image_id`, `path`, `action` (relabel, drop, keep), `label` (the new class of a relabel, else empty),
 `reviewed_by`, `reviewed_at` (written as ISO 8601, UTC; any text is read), `issues` (the findings that were looked at
 and let stand: names of `core.issues` with a space, `;` or `,` between them; a keep that names none means all). A row
-may name its image by `image_id` or by `path` alone; `matching` says which image is meant. A drop or a keep of an image
-that has gone from the data since is carried out already, and is passed over. Columns may stand in any order, and all
-but `action` and one of the first two may be missing; columns of other names are kept and mean nothing here. What
-spreadsheets do to a file (byte order mark, other line ends, quotes, `;` or tab between values, a line `sep=;`, empty
-lines and cells at the end) is read; anything else that is not as above is an error that names line and mend.
+may name its image by `image_id` or by `path` alone; `matching` says which image is meant. A drop or a keep with a
+`reviewed_at`, of an image that has gone from the data since, is carried out already, and is passed over. Columns may
+stand in any order, and all but `action` and one of the first two may be missing; columns of other names are kept and
+mean nothing here. What spreadsheets do to a file (byte order mark, other line ends, quotes, `;` or tab between values,
+a line `sep=;`, empty lines and cells at the end) is read; anything else that is not as above is an error that names
+line and mend.
 """
 
 import difflib
@@ -99,7 +100,7 @@ def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str,
 
     Of several rows that agree on an image, the last is taken, and answers what any of them does. Values are the rows as
     they stand in the file: an image that has moved since has another path in the index. A drop or a keep is passed over
-    where its image, or this copy of it, has gone: what it asked for is so.
+    where its image, or this copy of it, has gone since it was reviewed: what it asked for is so.
 
     Args:
         corrections: as read.
@@ -150,7 +151,8 @@ def passed_over(corrections: Sequence[Correction], index: pd.DataFrame) -> list[
 
 
 def _is_moot(correction: Correction, position: int | str) -> bool:
-    return isinstance(position, Gone) and correction.action != "relabel"
+    """Whether a row has nothing left to do. One that does not say when it was reviewed may be of no image ever."""
+    return isinstance(position, Gone) and correction.action != "relabel" and bool(correction.reviewed_at)
 
 
 def _places(corrections: Sequence[Correction], places: Places) -> list[int | str]:
