@@ -21,7 +21,8 @@ from bestiary.audit.duplicates import (
     write_duplicates,
 )
 from bestiary.audit.neighbours import nearest, normalised
-from bestiary.audit.usual import connected, needed_correlation
+from bestiary.audit.usual import needed_correlation
+from bestiary.core.components import connected
 from bestiary.core.progress import Silent
 
 SIDE = 64

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bestiary.audit.findings import Finding, findings_table, write_findings
-from bestiary.audit.seen import marked
+from bestiary.audit.mark import marked
 from bestiary.core.parsing import parse_config
 from bestiary.core.recipes import write_study_config
 from bestiary.data.index import build_index, write_index

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bestiary.audit.findings import Finding, findings_table, read_findings, write_findings
-from bestiary.audit.seen import marked
+from bestiary.audit.mark import marked
 from bestiary.data.index import write_index
 from bestiary.review import decisions as module
 from bestiary.review.decisions import MOST_CHANGES, Decisions

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bestiary.audit.findings import Finding, findings_table, write_findings
-from bestiary.audit.seen import is_of, marked
+from bestiary.audit.mark import is_of, marked
 from bestiary.core.errors import StudyError
 from bestiary.core.recipes import read_study_config
 from bestiary.data import corrections as correcting

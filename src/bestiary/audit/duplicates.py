@@ -5,10 +5,10 @@ module owns: `image_id, cluster_id, similarity, exact`, one row a member of a cl
 [0, 1] is that to the member it is most like, `exact` whether another member has its very bytes.
 
 Candidates are pairs with close perceptual hashes, mirrored or not, and near neighbours in feature space; of each image
-only so many, so that work and memory grow with the images also where all are alike. Each pair is confirmed by laying
-the small pictures over one another (see `aligned`), and by the features, which know what a photo shows but not which
-photo it is. How alike a pair has to be depends on the set (see `usual`). Clusters are connected components of the
-confirmed pairs. Labels play no part.
+only so many, so that searches of windows and memory grow with the images also where all are alike. Each pair is
+confirmed by laying the small pictures over one another (see `aligned`), and by the features, which know what a photo
+shows but not which photo it is. How alike a pair has to be depends on the set (see `usual`). Clusters are connected
+components of the confirmed pairs. Labels play no part.
 """
 
 from pathlib import Path
@@ -19,7 +19,8 @@ import pandas as pd
 
 from bestiary.audit.aligned import Pairs, Pictures, Values, best_correlation, direct_correlation, wholes
 from bestiary.audit.neighbours import Features, Neighbours, nearest, normalised
-from bestiary.audit.usual import LEAST, Hashes, connected, needed_correlation
+from bestiary.audit.usual import LEAST, Hashes, needed_correlation
+from bestiary.core.components import connected
 from bestiary.core.files import fingerprint as hash_of
 from bestiary.core.progress import SILENT, Progress
 from bestiary.core.tables import read_table, write_table

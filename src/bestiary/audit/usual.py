@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bestiary.audit.aligned import Pairs, Pictures, Values, best_correlation
 from bestiary.audit.neighbours import Features, normalised
+from bestiary.core.components import connected
 
 Hashes = npt.NDArray[np.uint64]
 Groups = npt.NDArray[np.int64]
@@ -83,14 +84,3 @@ def _usual_pairs(hashes: Hashes, features: Features | None, versions: Groups) ->
     place = np.minimum(rank, count - own.sum(axis=1))
     near = np.argsort(far, axis=1, kind="stable")[np.arange(len(sample)), place]
     return np.stack([sample, near], axis=1)
-
-
-def connected(count: int, pairs: Pairs) -> Groups:
-    """The connected component of each of `count` images, numbered from 0 in the order of their first: `(count,)`."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1]
-    _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[codes].astype(np.int64)

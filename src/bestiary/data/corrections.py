@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -110,19 +109,18 @@ def resolve(corrections: Sequence[Correction], index: pd.DataFrame) -> dict[str,
         CorrectionsError: a row means no image of the index, or none for certain; a class that the index does not have;
             two rows that disagree. Names up to ten rows, and the mend of each.
     """
-    return _resolved(corrections, index, Places(index), gone="passed over") if corrections else {}
+    if not corrections:
+        return {}
+    placed = zip(corrections, _places(corrections, Places(index)), strict=True)
+    return _by_image([(row, place) for row, place in placed if not _is_moot(row, place)], index)
 
 
-def _resolved(
-    corrections: Sequence[Correction], index: pd.DataFrame, places: Places, *, gone: Literal["passed over", "refused"]
-) -> dict[str, Correction]:
-    positions = _places(corrections, places)
+def _by_image(placed: Sequence[tuple[Correction, int | str]], index: pd.DataFrame) -> dict[str, Correction]:
+    """As `resolve`, of rows with the places of their images."""
     classes, ids = sorted(set(readable(index)["label"])), index["image_id"].to_numpy()
     problems: list[Problem] = []
     found: dict[str, Correction] = {}
-    for correction, position in zip(corrections, positions, strict=True):
-        if gone == "passed over" and _is_moot(correction, position):
-            continue
+    for correction, position in placed:
         settled = replace(correction, label=_class(correction.label, classes), line=correction.line)
         before = None if isinstance(position, str) else found.get(ids[position])
         if isinstance(position, str):
@@ -278,7 +276,7 @@ def revise(
         paths, places = {}, None
         if index is not None:
             places = Places(index)
-            _resolved(decided, index, places, gone="refused")
+            _by_image(list(zip(decided, _places(decided, places), strict=True)), index)
             paths = dict(zip(index["image_id"].tolist(), index["path"].tolist(), strict=True))
         named = [(row.image_id, row.path) for row in decided] + [(i, paths.get(i, "")) for i in undone]
         now = now_utc()

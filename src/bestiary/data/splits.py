@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bestiary.core.components import connected
 from bestiary.core.config import SPLITS, SplitConfig
 from bestiary.core.errors import CorrectionsError, SplitError
 from bestiary.core.files import fingerprint
@@ -91,9 +92,6 @@ def group_ids(images: pd.DataFrame, *, duplicates: Counts | None = None) -> Coun
         images: the readable ones, as found.
         duplicates: a cluster number for each, `(n,) int64`, or None.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     count = len(images)
     content = pd.factorize(images["sha256"])[0]
     given = images["group_given"].to_numpy()
@@ -108,9 +106,7 @@ def group_ids(images: pd.DataFrame, *, duplicates: Counts | None = None) -> Coun
         rows = np.concatenate([rows, np.arange(count)])
         columns = np.concatenate([columns, columns.max() + 1 + pd.factorize(duplicates)[0]])
     nodes = int(columns.max()) + 1
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(nodes, nodes))
-    labels = connected_components(graph, directed=False)[1][:count]
-    return pd.factorize(labels)[0].astype(np.int64)
+    return connected(nodes, np.stack([rows, columns], axis=1))[:count]
 
 
 def _group_names(groups: Counts) -> list[str]:

@@ -15,8 +15,8 @@ import pandas as pd
 from bestiary.audit import audit as auditing
 from bestiary.audit import duplicates, findings
 from bestiary.audit.looks import Looks, look_at
+from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
-from bestiary.audit.seen import marked
 from bestiary.core.config import NO_BACKBONE, ModelConfig, StudyConfig
 from bestiary.core.errors import WeightsError
 from bestiary.core.files import fingerprint

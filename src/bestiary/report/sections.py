@@ -192,15 +192,11 @@ def _method(study: StudyRecord) -> dict[str, Any]:
         )
     if len(groups):
         crossing = straddling_groups(study.splits)
+        verb = "crosses" if crossing == 1 else "cross"
+        course = f"{whole(crossing)} of them {verb} from one part to another, as the data came."
         parts.append(
             f"{counted(int(groups.sum()), 'image')} belong together in {counted(len(groups), 'group')} "
-            f"(copies, or a group column): "
-            + (
-                f"{whole(crossing)} of them {'crosses' if crossing == 1 else 'cross'} from one part to another, as the "
-                "data came."
-                if crossing
-                else "a group never crosses from one part to another."
-            )
+            f"(copies, or a group column): {course if crossing else 'a group never crosses from one part to another.'}"
         )
     return {
         "lead": " ".join(parts),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bestiary.audit.findings import TABLE_NAME, read_findings
-from bestiary.audit.seen import is_of
+from bestiary.audit.mark import is_of
 from bestiary.core.errors import StudyError, UsageError
 from bestiary.core.recipes import read_study_config
 from bestiary.data.datasets import data_root

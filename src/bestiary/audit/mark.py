@@ -1,4 +1,4 @@
-"""Seen: which files an audit was of, so that nobody is asked about one and decides on another.
+"""Mark: which files an audit was of, so that nobody is asked about one and decides on another.
 
 In: an index, as found or with corrections. Out: a mark that the fingerprint of `audit.parquet` ends with. Owns no file.
 
