@@ -11,6 +11,7 @@ shows but not which photo it is. How alike a pair has to be depends on the set (
 components of the confirmed pairs. Labels play no part.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def _near_pairs(
         pictures, neighbours = pictures[alone], None
         features = None if features is None else features[alone]
     hashes = _hashes(images["phash"].iloc[alone])
-    pairs = _close_hashes(hashes, wholes(pictures, side=_CLOSEST_SIDE))
+    pairs = _by_hash(hashes, pictures)
     if features is not None:
         neighbours = nearest(features, count=_NEIGHBOURS) if neighbours is None else neighbours
         close = np.argwhere(neighbours.cosines[:, :_NEIGHBOURS] >= _NEAREST_COSINE)
@@ -158,27 +159,30 @@ def _hashes(column: pd.Series) -> Hashes:
     return np.array([int(text, 16) for text in column], dtype=np.uint64)
 
 
-def _close_hashes(hashes: Hashes, likeness: tuple[Values, Values] | None = None) -> Pairs:
-    """Pairs within a few bits, the second as it is or mirrored, block by block.
+def _by_hash(hashes: Hashes, pictures: Pictures) -> Pairs:
+    """Pairs with close hashes: of each image the ten most alike of the later ones.
+
+    All of a group of copies stay connected: each keeps a later one.
+    """
+    plain, mirrored = wholes(pictures, side=_CLOSEST_SIDE)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for start, close in _close_hashes(hashes):
+        _keep_most_alike(close, start, plain, mirrored)
+        found.append(np.argwhere(close) + start)
+    return np.concatenate(found)
+
+
+def _close_hashes(hashes: Hashes) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Which later hashes are within a few bits of each, as they are or mirrored: blocks, rows and columns from a start.
 
     Mirroring an image changes the sign of every other horizontal frequency, hence every other bit of its hash.
-
-    Args:
-        hashes: `(n,) uint64`.
-        likeness: pictures as `wholes` has them. Where they are given, only the ten most alike of the later images with
-            close hashes are kept of each image. All of a group of copies stay connected: each keeps a later one.
     """
     mirrored = hashes ^ np.uint64(0x5555555555555555)
     rows = max(1, _HASH_BLOCK_BYTES // (8 * max(len(hashes), 1)))
-    found = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(hashes), rows):
         block = hashes[start : start + rows, None]
         bits = (np.bitwise_count(block ^ others[None, start:]) for others in (hashes, mirrored))
-        close = np.triu(np.minimum(*bits) <= _HASH_BITS, 1)
-        if likeness is not None:
-            _keep_most_alike(close, start, *likeness)
-        found.append(np.argwhere(close) + start)
-    return np.concatenate(found)
+        yield start, np.triu(np.minimum(*bits) <= _HASH_BITS, 1)
 
 
 def _keep_most_alike(close: npt.NDArray[np.bool_], start: int, plain: Values, mirrored: Values) -> None:
