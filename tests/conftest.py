@@ -1,6 +1,7 @@
 """What tests of every room share: a cache of their own, small made-up photos, and where the real ones may lie."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from bestiary.door.workflow import Study
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells let what they start in the background ignore Ctrl-C; the commands that tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ANIMALS10_PLACES = (
     os.environ.get("BESTIARY_ANIMALS10"),
