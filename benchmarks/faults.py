@@ -29,15 +29,15 @@ import pandas as pd
 from benchmarks.photos import cache_in
 from benchmarks.planted import CHANGES, SWAP_SHARE, Planted, plant
 from benchmarks.rows import Row
-from bestiary.audit.audit import image_groups
-from bestiary.audit.duplicates import find_duplicates
-from bestiary.audit.folds import out_of_fold_probabilities
-from bestiary.audit.labels import find_label_errors
+from bestiary.audit.copies.clusters import find_duplicates
+from bestiary.audit.labels.label_errors import find_label_errors
+from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
 from bestiary.audit.neighbours import nearest
-from bestiary.core.config import DataConfig, ModelConfig, StudyConfig
-from bestiary.core.progress import SILENT
+from bestiary.audit.run import image_groups
+from bestiary.config.schema import DataConfig, ModelConfig, StudyConfig
 from bestiary.data.index import build_index
-from bestiary.door.auditing import Evidence
+from bestiary.progress import SILENT
+from bestiary.study.audit_stage import Evidence
 
 SEEDS = (101, 102, 103)
 

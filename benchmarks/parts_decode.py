@@ -21,8 +21,8 @@ from benchmarks.measure import measure as run_command
 from benchmarks.photos import cache_in, read
 from benchmarks.rows import Row, not_run, ratio
 from benchmarks.sides import SCRIPTS, keep, warm_up
-from bestiary.core.config import ModelConfig
-from bestiary.learn.backbones import build_backbone
+from bestiary.config.schema import ModelConfig
+from bestiary.models.backbones import build_backbone
 
 ENVIRONMENT, SCRIPT, BACKBONE = "decode", "decode.py", "tf_efficientnet_lite2"
 IMAGES, ENLARGED, TIMES = 500, 100, 8

@@ -24,17 +24,17 @@ import torch
 from benchmarks.measure import SHORT_S, median, rounds, timed
 from benchmarks.photos import Photos, cache_in, read, spread
 from benchmarks.rows import OURS, Row, not_run, ratio
-from bestiary.core.config import ModelConfig
-from bestiary.core.progress import SILENT
-from bestiary.core.rows import RowStore
+from bestiary.config.schema import ModelConfig
 from bestiary.data.pixels import PixelTable
-from bestiary.learn.augment import PLAIN_VIEW
-from bestiary.learn.backbones import Backbone, build_backbone
-from bestiary.learn.devices import settle_precision
-from bestiary.learn.features import _to_half
-from bestiary.learn.forward import Forward, _convert, compile_forward, pick_engine
-from bestiary.learn.heads import fit_linear_probe
-from bestiary.learn.passes import fill
+from bestiary.models.augment import PLAIN_VIEW
+from bestiary.models.backbones import Backbone, build_backbone
+from bestiary.models.devices import settle_precision
+from bestiary.models.extract.engines import Forward, _convert, compile_forward, pick_engine
+from bestiary.models.extract.features import _to_half
+from bestiary.models.extract.passes import fill
+from bestiary.models.heads import fit_linear_probe
+from bestiary.progress import SILENT
+from bestiary.store.rows import RowStore
 
 IMAGES, EAGER_IMAGES, EAGER_BATCH = 1024, 128, 32
 _CPU = torch.device("cpu")

@@ -22,10 +22,10 @@ from torch import nn
 
 from benchmarks.measure import timed
 from benchmarks.rows import Row
-from bestiary.core.config import ModelConfig
-from bestiary.learn.head_worker import Matrix, fit_trial
-from bestiary.learn.sweep import core_count, fit_heads, propose_heads
-from bestiary.learn.training import _optimizer
+from bestiary.config.schema import ModelConfig
+from bestiary.models.head_worker import Matrix, fit_trial
+from bestiary.models.sweep import core_count, fit_heads, propose_heads
+from bestiary.models.training import _optimizer
 
 HEADS, EPOCHS, BATCHES = 40, 10, (32, 256)
 _IMAGES, _VAL, _FEATURES, _CLASSES = 1900, 260, 1280, 10

@@ -21,11 +21,11 @@ import torch
 from benchmarks.measure import SHORT_S, median, rounds
 from benchmarks.photos import Photos, cache_in, read
 from benchmarks.rows import OURS, Row, ratio
-from bestiary.core.clock import Clock
-from bestiary.core.config import ModelConfig
-from bestiary.learn import gradients
-from bestiary.learn.learner import Labelled
-from bestiary.learn.learners import build_learner
+from bestiary.config.schema import ModelConfig
+from bestiary.models import gradients
+from bestiary.models.learner import Labelled
+from bestiary.models.learners import build_learner
+from bestiary.timing import Clock
 
 IMAGES, EPOCHS = 256, 2
 # Validated after every epoch, on the clock: as few as there can be.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.core.config import SPLITS, DataConfig, SplitConfig
+from bestiary.config.schema import SPLITS, DataConfig, SplitConfig
 from bestiary.data.geometry import Geometry
 from bestiary.data.index import build_index, readable
 from bestiary.data.pixels import PixelTable, pixel_table

@@ -21,18 +21,17 @@ import torch
 
 from benchmarks.photos import Photos, Positions, cache_in, read
 from benchmarks.rows import Row
-from bestiary.core.config import AugmentConfig, ModelConfig
-from bestiary.core.intervals import percentile_interval
+from bestiary.config.schema import AugmentConfig, ModelConfig
 from bestiary.data.pixels import PixelTable
-from bestiary.learn.augment import augment, views_of
-from bestiary.learn.backbones import Backbone, build_backbone
-from bestiary.learn.devices import settle_precision
-from bestiary.learn.features import FeatureTable, feature_table
-from bestiary.learn.forward import Forward, compile_forward, pick_engine
-from bestiary.learn.heads import Head
-from bestiary.learn.sources import FeatureSource, Source
-from bestiary.learn.training import Loop, fit
-from bestiary.study.statistics import RESAMPLES
+from bestiary.evaluate.intervals import RESAMPLES, percentile_interval
+from bestiary.models.augment import augment, views_of
+from bestiary.models.backbones import Backbone, build_backbone
+from bestiary.models.batches import FeatureSource, Source
+from bestiary.models.devices import settle_precision
+from bestiary.models.extract.engines import Forward, compile_forward, pick_engine
+from bestiary.models.extract.features import FeatureTable, feature_table
+from bestiary.models.heads import Head
+from bestiary.models.training import Loop, fit
 
 VIEWS, SEEDS, EPOCHS = (1, 2, 4, 8), 3, 10
 _CPU = torch.device("cpu")

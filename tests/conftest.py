@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from bestiary.door.workflow import Study
+from bestiary.study.study import Study
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells let what they start in the background ignore Ctrl-C; the commands that tests start would inherit that.

@@ -19,7 +19,7 @@ from benchmarks.measure import Measured, is_short, last_line, measure, median, r
 from benchmarks.peers.keras_notebook import extrapolate
 from benchmarks.rows import OURS, WHOLE, Row, markdown, not_run, ratio, read_rows, with_ratios, write_rows
 from benchmarks.sides import Outcome, peer_outcome, read_splits
-from bestiary.door.workflow import Study
+from bestiary.study.study import Study
 
 SECONDS = st.floats(min_value=0.001, max_value=1e6)
 FIGURES = st.none() | st.floats(allow_nan=False, allow_infinity=False)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import bestiary
-from bestiary.core.errors import BestiaryError
-from bestiary.core.recipes import list_recipes
+from bestiary.config.recipes import list_recipes
+from bestiary.errors import BestiaryError
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "bestiary"
@@ -52,8 +52,8 @@ def test_exceptions_come_from_one_place() -> None:
             assert not re.search(
                 r"^class \w+\((\w*Error|Exception)\)", module.read_text(encoding="utf-8"), re.MULTILINE
             ), module
-    names = [name for name, value in vars(importlib.import_module("bestiary.core.errors")).items() if _is_error(value)]
-    tree = importlib.import_module("bestiary.core.errors").__doc__ or ""
+    names = [name for name, value in vars(importlib.import_module("bestiary.errors")).items() if _is_error(value)]
+    tree = importlib.import_module("bestiary.errors").__doc__ or ""
     assert all(name in tree for name in names)
 
 
@@ -63,7 +63,7 @@ def _is_error(value: object) -> bool:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, json; from bestiary.door.cli import run; run(['--help']); run(['study', '--help'])\n"
+        "import sys, json; from bestiary.cli.main import run; run(['--help']); run(['study', '--help'])\n"
         "print('\\nMODULES' + json.dumps(sorted(sys.modules)))"
     )
     loaded = json.loads(python(code).rpartition("MODULES")[2])
@@ -105,7 +105,7 @@ def test_nothing_committed_names_a_machine_or_a_registry() -> None:
 
 
 def test_the_list_of_keys_in_the_docs_is_the_code_s() -> None:
-    from bestiary.core.recipes import list_keys
+    from bestiary.config.recipes import list_keys
 
     text = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
     for key in list_keys():

@@ -12,25 +12,25 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from bestiary.core.process import prepare_process
+from bestiary.telemetry import prepare_process
 
 prepare_process()
 
 _HOMES = {
-    "Study": "bestiary.door.workflow",
-    "StudyConfig": "bestiary.core.config",
-    "BestiaryError": "bestiary.core.errors",
-    "ConfigError": "bestiary.core.errors",
-    "Console": "bestiary.core.progress",
+    "Study": "bestiary.study.study",
+    "StudyConfig": "bestiary.config.schema",
+    "BestiaryError": "bestiary.errors",
+    "ConfigError": "bestiary.errors",
+    "Console": "bestiary.progress",
     "Geometry": "bestiary.data.geometry",
-    "list_recipes": "bestiary.core.recipes",
-    "load_config": "bestiary.core.recipes",
+    "list_recipes": "bestiary.config.recipes",
+    "load_config": "bestiary.config.recipes",
     "load_rgb": "bestiary.data.images",
-    "predict": "bestiary.deploy.predict",
-    "plots": "bestiary.report.plots",
-    "split_metrics": "bestiary.study.metrics",
-    "compare_paired": "bestiary.study.statistics",
-    "wilson": "bestiary.study.statistics",
+    "predict": "bestiary.deploy.predictor",
+    "plots": "bestiary.report.figures.plots",
+    "split_metrics": "bestiary.evaluate.metrics",
+    "compare_paired": "bestiary.evaluate.paired",
+    "wilson": "bestiary.evaluate.paired",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the names are in the table above

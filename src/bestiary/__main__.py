@@ -1,6 +1,6 @@
 """`python -m bestiary` is the command line."""
 
-from bestiary.door.cli import main
+from bestiary.cli.main import main
 
 if __name__ == "__main__":
     main()

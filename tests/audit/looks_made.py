@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter, ImageOps
 
-from bestiary.core.config import DataConfig
+from bestiary.config.schema import DataConfig
 from bestiary.data.index import build_index
 
 WIDTH, HEIGHT = 160, 120

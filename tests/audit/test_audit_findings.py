@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from bestiary.audit.copies import copy_findings, count_copies
+from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import (
     COLUMNS,
     CSV_NAME,

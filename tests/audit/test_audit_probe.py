@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from bestiary.audit.probe import fit_probe
+from bestiary.audit.labels.probe import fit_probe
 from tests.audit.labels_made import clouds
 
 

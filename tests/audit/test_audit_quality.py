@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bestiary.audit import quality
 from bestiary.audit.findings import Finding
-from bestiary.audit.looks import Looks, look_at
+from bestiary.audit.image_statistics import Looks, look_at
 from bestiary.audit.quality import find_quality_issues
 from bestiary.data.images import load_rgb
 from tests.audit.looks_made import FAULTS, as_jpeg, photo, saved, scaled

@@ -8,7 +8,7 @@ import pytest
 
 from bestiary.audit import shortcuts as shortcuts_module
 from bestiary.audit.findings import Finding, findings_table
-from bestiary.audit.looks import Looks, look_at
+from bestiary.audit.image_statistics import Looks, look_at
 from bestiary.audit.measures import COLUMNS
 from bestiary.audit.shortcuts import FAMILIES, FEWEST, find_shortcuts
 from bestiary.data.index import class_names

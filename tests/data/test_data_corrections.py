@@ -12,11 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestiary.core.errors import CorrectionsError, StudyError
-from bestiary.core.files import exclusive
-from bestiary.core.issues import ISSUES, in_order
-from bestiary.data import corrections as module
-from bestiary.data.corrections import (
+from bestiary.data.corrections import overlay as module
+from bestiary.data.corrections.overlay import (
     CORRECTIONS_COLUMNS,
     FILE_NAME,
     Correction,
@@ -31,6 +28,9 @@ from bestiary.data.corrections import (
     write_corrections,
 )
 from bestiary.data.index import index_fingerprint, is_dropped, readable, write_index
+from bestiary.errors import CorrectionsError, StudyError
+from bestiary.issue_names import ISSUES, in_order
+from bestiary.store.locks import exclusive
 
 HEAD = ",".join(CORRECTIONS_COLUMNS)
 OLD_HEAD = "image_id,path,action,label,reviewed_by,reviewed_at"  # of studies before `issues`

@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bestiary.core.errors import CorrectionsError
-from bestiary.data.corrections import (
+from bestiary.data.corrections.overlay import (
     FILE_NAME,
     Correction,
     corrected,
@@ -19,6 +18,7 @@ from bestiary.data.corrections import (
     write_corrections,
 )
 from bestiary.data.index import is_dropped
+from bestiary.errors import CorrectionsError
 from tests.data.test_data_corrections import content_id, index, index_of, meant
 
 __all__ = ["index"]

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from bestiary.core.config import DataConfig
-from bestiary.core.errors import BestiaryError, DataError, UsageError
+from bestiary.config.schema import DataConfig
 from bestiary.data.datasets import data_root, default_rename, fetch_animals10, is_named_set, is_table, write_digits
-from bestiary.data.walk import list_files
+from bestiary.data.listing import list_files
+from bestiary.errors import BestiaryError, DataError, UsageError
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bestiary.core.errors import DataError, ImageError
 from bestiary.data.images import inspect, load_rgb
+from bestiary.errors import DataError, ImageError
 
 Pixels = npt.NDArray[np.uint8]
 

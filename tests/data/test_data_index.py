@@ -9,18 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bestiary.core.config import DataConfig
-from bestiary.core.errors import DataError, UsageError
-from bestiary.core.tables import table_fingerprint
+from bestiary.config.schema import DataConfig
 from bestiary.data import index as index_module
-from bestiary.data.index import (
-    build_index,
-    class_names,
-    index_fingerprint,
-    read_index,
-    readable,
-    write_index,
-)
+from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, readable, write_index
+from bestiary.errors import DataError, UsageError
+from bestiary.store.tables import table_fingerprint
 
 COLUMNS = [
     "image_id",

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bestiary.core.config import DataConfig
-from bestiary.core.errors import BestiaryError, DataError
+from bestiary.config.schema import DataConfig
 from bestiary.data import pixels as pixels_module
 from bestiary.data.geometry import Geometry, arrange
 from bestiary.data.images import load_rgb
 from bestiary.data.index import build_index
 from bestiary.data.parallel import in_order
 from bestiary.data.pixels import PixelTable, content_key, pixel_table
+from bestiary.errors import BestiaryError, DataError
 
 GEOMETRY = Geometry(16, "crop", "bilinear", 0.9)
 COUNT = 12

@@ -12,13 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from bestiary.core.config import SPLITS, SplitConfig
-from bestiary.core.errors import CorrectionsError, SplitError
-from bestiary.core.tables import table_fingerprint
-from bestiary.data.corrections import Correction, corrected
+from bestiary.config.schema import SPLITS, SplitConfig
+from bestiary.data.corrections.overlay import Correction, corrected
+from bestiary.data.groups import group_ids
 from bestiary.data.splits import (
     allot,
-    group_ids,
     read_splits,
     split_images,
     splits_fingerprint,
@@ -26,6 +24,8 @@ from bestiary.data.splits import (
     without,
     write_splits,
 )
+from bestiary.errors import CorrectionsError, SplitError
+from bestiary.store.tables import table_fingerprint
 
 
 def frame(

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from bestiary.core.config import ModelConfig
-from bestiary.core.errors import BundleError
-from bestiary.deploy import predict as predicting
+from bestiary.config.schema import ModelConfig
+from bestiary.deploy import predictor as predicting
 from bestiary.deploy.bundle import read_bundle
 from bestiary.deploy.export import export_model, load_classifier, preprocessing_from
-from bestiary.door.workflow import Study
-from bestiary.learn.classifier import Portable
+from bestiary.errors import BundleError
+from bestiary.models.classifier import Portable
+from bestiary.study.study import Study
 
 
 @pytest.fixture(params=["probe", "cnn"])

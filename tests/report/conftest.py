@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bestiary.core.config import StudyConfig
-from bestiary.core.files import write_json
-from bestiary.core.parsing import parse_config
-from bestiary.core.recipes import write_study_config
-from bestiary.core.tables import write_table
-from bestiary.study.runs import RunStatus, write_status
+from bestiary.config.parsing import parse_config
+from bestiary.config.recipes import write_study_config
+from bestiary.config.schema import StudyConfig
+from bestiary.runs.record import RunStatus, write_status
+from bestiary.store.files import write_json
+from bestiary.store.tables import write_table
 
 Rng = np.random.Generator
 

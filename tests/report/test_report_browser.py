@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bestiary.report.html import write_report
+from bestiary.report.page import write_report
 from tests.chromium import CHROMIUM, OPTIONS
 
 # Clicks the cell of the most frequent confusion as a keyboard does and writes down what the page then shows.

@@ -9,8 +9,8 @@ import pytest
 
 from bestiary.audit.findings import Finding, findings_table, write_findings
 from bestiary.audit.mark import marked
-from bestiary.core.parsing import parse_config
-from bestiary.core.recipes import write_study_config
+from bestiary.config.parsing import parse_config
+from bestiary.config.recipes import write_study_config
 from bestiary.data.index import build_index, write_index
 from bestiary.review.server import ReviewServer
 from tests.review.made_review import CLASSES, HOSTILE, MadeReview

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bestiary.core.files import sha256_file
 from bestiary.review import pictures
 from bestiary.review.pictures import LONG_SIDE_PX, Pictures
+from bestiary.store.hashing import sha256_file
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bestiary.core.errors import CorrectionsError, StudyError, UsageError
+from bestiary.errors import CorrectionsError, StudyError, UsageError
 from bestiary.review.server import MOST_BODY_BYTES, ReviewServer
 
 CAT, OTHER, DOG = "cat/000.png", "cat/001.png", "dog/000.png"

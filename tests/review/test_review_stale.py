@@ -12,13 +12,13 @@ import pytest
 
 from bestiary.audit.findings import Finding, findings_table, write_findings
 from bestiary.audit.mark import is_of, marked
-from bestiary.core.errors import StudyError
-from bestiary.core.recipes import read_study_config
-from bestiary.data import corrections as correcting
-from bestiary.data.corrections import corrected, read_corrections
+from bestiary.config.recipes import read_study_config
+from bestiary.data.corrections import overlay as correcting
+from bestiary.data.corrections.overlay import corrected, read_corrections
 from bestiary.data.index import build_index, read_index, write_index
-from bestiary.door.workflow import Study
+from bestiary.errors import StudyError
 from bestiary.review.server import ReviewServer
+from bestiary.study.study import Study
 from tests.review.made_review import MadeReview
 from tests.review.test_review_server import CAT, ask, change, decide, shown
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_runs import Bench
+
+from tests.made_runs import Bench
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,11 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from bestiary.core.errors import BestiaryError
-from bestiary.core.files import fingerprint as hash_of
-from bestiary.core.files import write_text
-from bestiary.core.issues import ISSUES, Issue
-from bestiary.core.tables import read_table, table_fingerprint, write_table
+from bestiary.errors import BestiaryError
+from bestiary.issue_names import ISSUES, Issue
+from bestiary.store.files import write_text
+from bestiary.store.hashing import fingerprint as hash_of
+from bestiary.store.tables import read_table, table_fingerprint, write_table
 
 __all__ = [
     "COLUMNS",

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.audit.probe import Features, Labels, fit_probe
-from bestiary.audit.resampling import group_weights
-from bestiary.core.intervals import Interval, percentile_interval
-from bestiary.core.progress import SILENT, Progress
+from bestiary.audit.labels.probe import Features, Labels, fit_probe
+from bestiary.evaluate.intervals import Interval, percentile_interval
+from bestiary.evaluate.resampling import group_weights
+from bestiary.progress import SILENT, Progress
 
 Groups = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from bestiary.audit.findings import TABLE_NAME
-from bestiary.core.files import fingerprint as hash_of
-from bestiary.core.tables import table_fingerprint
+from bestiary.store.hashing import fingerprint as hash_of
+from bestiary.store.tables import table_fingerprint
 
 _SIGN = "."
 

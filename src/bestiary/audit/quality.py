@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Issue, Severity
-from bestiary.audit.looks import Looks
+from bestiary.audit.image_statistics import Looks
 
 _WAY_OF_THE_SET = 0.25
 # Of the span from black to white. JPEG of a grey photo strays by 2; a colour photo of a spider on a grey wall has 8.

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from bestiary.core.errors import BestiaryError, DataError, UsageError
-from bestiary.core.files import cache_home, read_json, write_json
+from bestiary.errors import BestiaryError, DataError, UsageError
+from bestiary.store.files import cache_home, read_json, write_json
 
 DIGITS = "digits"
 ANIMALS10 = "animals10"

@@ -35,7 +35,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from bestiary.core.errors import ImageError
+from bestiary.errors import ImageError
 
 # JPEG includes MPO, which Pillow's JPEG reader recognises. The plugins are imported by name because Pillow's loading of
 # them on first use is not safe in many threads at once.

@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
-from bestiary.core.config import DataConfig
-from bestiary.core.errors import DataError, ImageError
-from bestiary.core.files import fingerprint, sha256_bytes
-from bestiary.core.progress import SILENT, Progress
-from bestiary.core.tables import read_table, write_table
+from bestiary.config.schema import DataConfig
 from bestiary.data.datasets import data_root
 from bestiary.data.images import ImageFacts, inspect, read_bytes
+from bestiary.data.listing import Listed, list_files
 from bestiary.data.parallel import in_order
-from bestiary.data.walk import Listed, list_files
+from bestiary.errors import DataError, ImageError
+from bestiary.progress import SILENT, Progress
+from bestiary.store.hashing import fingerprint, sha256_bytes
+from bestiary.store.tables import read_table, write_table
 
 FILE_NAME = "index.parquet"
 # How the error of an image begins that a reviewer took out.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from bestiary.core.rows import RowStore
+from bestiary.store.rows import RowStore
 
 T = TypeVar("T")
 R = TypeVar("R")

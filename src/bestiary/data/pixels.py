@@ -18,13 +18,14 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from bestiary.core.errors import DataError, ImageError
-from bestiary.core.files import cache_home, fingerprint, sha256_bytes
-from bestiary.core.progress import SILENT, Progress
-from bestiary.core.rows import RowStore
 from bestiary.data.geometry import Geometry, arrange
 from bestiary.data.images import load_rgb, read_bytes
 from bestiary.data.parallel import appending, in_order
+from bestiary.errors import DataError, ImageError
+from bestiary.progress import SILENT, Progress
+from bestiary.store.files import cache_home
+from bestiary.store.hashing import fingerprint, sha256_bytes
+from bestiary.store.rows import RowStore
 
 # Rows are written, flushed and recorded in blocks: a crash costs one block.
 _BLOCK_BYTES = 32 << 20

@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.core.components import connected
-from bestiary.core.config import SPLITS, SplitConfig
-from bestiary.core.errors import CorrectionsError, SplitError
-from bestiary.core.files import fingerprint
-from bestiary.core.tables import read_table, write_table
+from bestiary.config.schema import SPLITS, SplitConfig
+from bestiary.data.groups import group_ids
 from bestiary.data.index import index_fingerprint, is_dropped, readable
+from bestiary.errors import CorrectionsError, SplitError
+from bestiary.store.hashing import fingerprint
+from bestiary.store.tables import read_table, write_table
 
 FILE_NAME = "splits.parquet"
 
@@ -83,30 +83,6 @@ def _follow_group(given: npt.NDArray[np.object_], groups: Counts) -> npt.NDArray
 def _fractions_to_draw(given: npt.NDArray[np.object_], config: SplitConfig) -> dict[str, float]:
     wanted = {"test": config.test_fraction, "val": config.val_fraction}
     return {name: fraction for name, fraction in wanted.items() if not np.any(given == name)}
-
-
-def group_ids(images: pd.DataFrame, *, duplicates: Counts | None = None) -> Counts:
-    """Group numbers `(n,) int64`: connected components of same content, same value of the group column, same cluster.
-
-    Args:
-        images: the readable ones, as found.
-        duplicates: a cluster number for each, `(n,) int64`, or None.
-    """
-    count = len(images)
-    content = pd.factorize(images["sha256"])[0]
-    given = images["group_given"].to_numpy()
-    named = np.flatnonzero(given != "")
-    group = pd.factorize(given[named])[0] + content.max() + 1
-    # A bipartite graph: images on one side; contents, group values and clusters on the other.
-    rows = np.concatenate([np.arange(count), named])
-    columns = count + np.concatenate([content, group])
-    if duplicates is not None:
-        if len(duplicates) != count:
-            raise ValueError(f"{len(duplicates)} cluster numbers for {count} readable images")
-        rows = np.concatenate([rows, np.arange(count)])
-        columns = np.concatenate([columns, columns.max() + 1 + pd.factorize(duplicates)[0]])
-    nodes = int(columns.max()) + 1
-    return connected(nodes, np.stack([rows, columns], axis=1))[:count]
 
 
 def _group_names(groups: Counts) -> list[str]:

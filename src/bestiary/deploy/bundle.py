@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bestiary.core.errors import BestiaryError, BundleError
-from bestiary.core.files import read_json, sha256_bytes, sha256_file, write_json
 from bestiary.data.geometry import Geometry
+from bestiary.errors import BestiaryError, BundleError
+from bestiary.store.files import read_json, write_json
+from bestiary.store.hashing import sha256_bytes, sha256_file
 
 FOLDER = "model"
 FORMAT = 1

@@ -6,8 +6,8 @@ In: a run's record and the comparison. Out: `README.md` of the bundle, with fron
 from pathlib import Path
 from typing import Any
 
-from bestiary.core.files import write_text
-from bestiary.study.runs import RunRecord
+from bestiary.runs.record import RunRecord
+from bestiary.store.files import write_text
 
 _FIGURES = {
     "accuracy": "Accuracy",

@@ -16,16 +16,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from bestiary.core.config import MAJORITY, ModelConfig, StudyConfig
-from bestiary.core.errors import BundleError, StudyError, UsageError
-from bestiary.core.files import cannot_write, now_utc
+from bestiary.config.schema import MAJORITY, ModelConfig, StudyConfig
 from bestiary.data.geometry import Geometry
 from bestiary.deploy.bundle import CARD, FOLDER, ONNX, WEIGHTS, write_bundle_file
 from bestiary.deploy.card import write_card
-from bestiary.learn.backbones import Preprocessing, rebuild_backbone
-from bestiary.learn.classifier import Classifier, Portable
-from bestiary.learn.heads import Head
-from bestiary.study.runs import MODEL, RunRecord, read_run, run_dir
+from bestiary.errors import BundleError, StudyError, UsageError
+from bestiary.models.backbones import Preprocessing, rebuild_backbone
+from bestiary.models.classifier import Classifier, Portable
+from bestiary.models.heads import Head
+from bestiary.runs.record import MODEL, RunRecord, read_run, run_dir
+from bestiary.store.files import cannot_write
+from bestiary.timing import now_utc
 
 _OPSET = 17
 _TOLERANCE = 1e-3

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bestiary.report.tables import Cell, Table
-from bestiary.report.wording import DASH, counted, is_number, listed, percent, percent_interval, points, whole
+from bestiary.report.words.wording import DASH, counted, is_number, listed, percent, percent_interval, points, whole
 
 
 def as_given_table(models: Sequence[Mapping[str, Any]]) -> Table:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from bestiary.audit.answers import asked_about, is_settled
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES
-from bestiary.audit.settled import asked_about, is_settled
 from bestiary.report.issues import WORDS, Words
 from bestiary.report.record import StudyRecord
 from bestiary.report.tables import Table
-from bestiary.report.wording import counted, is_number, percent, whole
+from bestiary.report.words.wording import counted, is_number, percent, whole
 
 Kind = Literal["judged", "copies", "image", "file", "class"]
 

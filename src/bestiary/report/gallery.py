@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bestiary.core.config import MAJORITY
-from bestiary.report.mistakes import with_probabilities
+from bestiary.config.schema import MAJORITY
 from bestiary.report.record import ModelRecord
+from bestiary.report.words.mistakes import with_probabilities
 
 _JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 

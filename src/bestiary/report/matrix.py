@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bestiary.report.figures.style import label
 from bestiary.report.record import ModelRecord
-from bestiary.report.style import label
-from bestiary.report.wording import counted, whole
+from bestiary.report.words.wording import counted, whole
 
 _MOST_CLASSES = 30
 _SHOWN_CLASSES = 24

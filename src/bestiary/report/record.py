@@ -14,17 +14,17 @@ from typing import Any
 import pandas as pd
 
 from bestiary.audit.findings import TABLE_NAME, read_findings
-from bestiary.core.config import StudyConfig
-from bestiary.core.errors import BestiaryError, StudyError
-from bestiary.core.files import read_json
-from bestiary.core.recipes import read_study_config
-from bestiary.core.tables import read_table
-from bestiary.data.corrections import Correction, corrected, passed_over, read_corrections, resolve
+from bestiary.config.recipes import read_study_config
+from bestiary.config.schema import StudyConfig
+from bestiary.data.corrections.overlay import Correction, corrected, passed_over, read_corrections, resolve
 from bestiary.data.datasets import data_root
 from bestiary.data.index import is_dropped
 from bestiary.data.splits import straddling_groups
-from bestiary.report.wording import counted
-from bestiary.study import runs
+from bestiary.errors import BestiaryError, StudyError
+from bestiary.report.words.wording import counted
+from bestiary.runs import record as runs
+from bestiary.store.files import read_json
+from bestiary.store.tables import read_table
 
 _NO_RUN = "not run yet"
 _SPLIT_COLUMNS = ("image_id", "group_id", "split")

@@ -12,12 +12,15 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from bestiary.core.config import SPLITS
+from bestiary.config.schema import SPLITS
 from bestiary.data.splits import straddling_groups
-from bestiary.report import as_given, audited, explain, fix_first, matrix, plots, tables
+from bestiary.report import as_given, fix_first, matrix, tables
+from bestiary.report.figures import plots
+from bestiary.report.figures.svg import figure_svg
 from bestiary.report.record import ModelRecord, StudyRecord
-from bestiary.report.svg import figure_svg
-from bestiary.report.wording import counted, listed, percent, percent_interval, quoted, whole
+from bestiary.report.words import data_statements as audited
+from bestiary.report.words import verdict as explain
+from bestiary.report.words.wording import counted, listed, percent, percent_interval, quoted, whole
 
 _WIDE_IN, _NARROW_IN = 7.2, 3.7
 _WORST = 12

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bestiary.core.config import MAJORITY
+from bestiary.config.schema import MAJORITY
 from bestiary.report.record import ModelRecord, StudyRecord
-from bestiary.report.wording import (
+from bestiary.report.words.wording import (
     DASH,
     decimal,
     is_number,

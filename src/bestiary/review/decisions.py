@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bestiary.core.errors import UsageError
-from bestiary.core.files import sha256_bytes
-from bestiary.core.issues import Issue, in_order
-from bestiary.data.corrections import FILE_NAME, Correction, read_corrections, resolve, revise
+from bestiary.data.corrections.overlay import FILE_NAME, Correction, read_corrections, resolve, revise
+from bestiary.errors import UsageError
+from bestiary.issue_names import Issue, in_order
+from bestiary.review.edits import Key, pressed
 from bestiary.review.queue import ReviewQueue
-from bestiary.review.rows import Key, pressed
+from bestiary.store.hashing import sha256_bytes
 
 # A cluster of copies is kept by one key. 20,000 changes are 5 to 10 MB; see `server.MOST_BODY_BYTES`.
 MOST_CHANGES = 20_000

@@ -15,9 +15,9 @@ from typing import Literal
 import pandas as pd
 from PIL import Image
 
-from bestiary.core.errors import ImageError
-from bestiary.core.files import sha256_bytes
 from bestiary.data.images import load_rgb, read_bytes
+from bestiary.errors import ImageError
+from bestiary.store.hashing import sha256_bytes
 
 Size = Literal["large", "small"]
 LONG_SIDE_PX: dict[Size, int] = {"large": 1280, "small": 256}

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from bestiary.audit.answers import answers, asked_about, is_settled
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, Issue
-from bestiary.audit.settled import answers, asked_about, is_settled
-from bestiary.core.issues import in_order
-from bestiary.data.corrections import Correction
+from bestiary.data.corrections.overlay import Correction
 from bestiary.data.index import class_names, readable
+from bestiary.issue_names import in_order
 
 Kind = Literal["image", "cluster", "note"]
 

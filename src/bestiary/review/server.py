@@ -25,16 +25,16 @@ from typing import Any
 
 from bestiary.audit.findings import TABLE_NAME, read_findings
 from bestiary.audit.mark import is_of
-from bestiary.core.errors import StudyError, UsageError
-from bestiary.core.recipes import read_study_config
+from bestiary.config.recipes import read_study_config
 from bestiary.data.datasets import data_root
 from bestiary.data.index import FILE_NAME as INDEX_NAME
 from bestiary.data.index import read_index
-from bestiary.review.answers import Answers, text
+from bestiary.errors import StudyError, UsageError
 from bestiary.review.decisions import Decisions
 from bestiary.review.guard import SECURITY_HEADERS, body_refusal, new_token, refusal
 from bestiary.review.pictures import Pictures
 from bestiary.review.queue import Progress, ReviewQueue
+from bestiary.review.routes import Answers, text
 
 MOST_BODY_BYTES = 16 * 2**20  # room for `decisions.MOST_CHANGES`
 _MOST_REFUSED_BYTES = 256 * 1024  # of a stranger's body, read so that the answer arrives; a longer one is not read

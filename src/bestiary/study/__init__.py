@@ -1,1 +1,1 @@
-"""Floor 3: runs, metrics, statistics, comparison."""
+"""Floor 5: a study, its stages, and the comparison of its runs."""

@@ -1,0 +1,1 @@
+"""Floor 2: copies among the images of a data set."""

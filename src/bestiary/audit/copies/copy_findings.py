@@ -1,0 +1,109 @@
+"""Findings about copies: exact and near duplicates, copies that carry different labels, copies over given splits.
+
+In: images and the clusters that `duplicates` found. Out: findings, and counts. Owns no file.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from bestiary.audit.findings import Finding
+from bestiary.config.schema import SPLITS
+
+
+def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> list[Finding]:
+    """One finding a cluster, and a second where it lies in more than one given split.
+
+    The finding stands at the member that is best kept: the largest, then the one of most bytes, then the first path.
+    Images that are not among `images` (dropped ones) are passed over; a cluster of which one image is left is none.
+
+    Args:
+        images: `image_id, path, label, split_given, width_px, height_px, bytes, sha256`.
+        clusters: see `duplicates`.
+        use_given: whether the study keeps the splits that came with the data; where it does not, they leak nothing.
+    """
+    members = _left(images, clusters)
+    members = members.assign(area=members["width_px"] * members["height_px"]).sort_values(
+        ["cluster_id", "area", "bytes", "path"], ascending=[True, False, False, True], kind="stable"
+    )
+    found: list[Finding] = []
+    for cluster_id, cluster in members.groupby("cluster_id", sort=True):
+        splits = [name for name in SPLITS if use_given and (cluster["split_given"] == name).any()]
+        found += _of_cluster(str(cluster_id), cluster, splits)
+    return found
+
+
+def count_copies(images: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, int]:
+    """`clusters`, `images` in them, and `exact_images`: those of them that share every byte with another.
+
+    Args:
+        images: as in `copy_findings`.
+        clusters: see `duplicates`.
+    """
+    members = _left(images, clusters)
+    return {
+        "clusters": int(members["cluster_id"].nunique()),
+        "images": len(members),
+        "exact_images": int(members["sha256"].duplicated(keep=False).sum()),
+    }
+
+
+def _left(images: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
+    """The members that are among `images`, of clusters that have two or more of them."""
+    members = images.merge(clusters, on="image_id", how="inner", validate="one_to_one")
+    return members[members["cluster_id"].duplicated(keep=False)]
+
+
+def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -> Iterator[Finding]:
+    best, labels = cluster.iloc[0], cluster["label"].value_counts()
+    exact = cluster["sha256"].nunique() == 1
+    alike = "have the same bytes" if exact else "show the same photo"
+    about = {
+        "image_id": best["image_id"],
+        "path": best["path"],
+        "label": best["label"],
+        "related": tuple(cluster["image_id"].iloc[1:]),
+        "cluster_id": cluster_id,
+        "score": 1.0 if exact else float(cluster["similarity"].min()),
+    }
+    if len(splits) > 1:
+        yield Finding(
+            issue="leak",
+            severity="high",
+            action="divide anew",
+            reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: {_harm(splits)}",
+            **about,
+        )
+    if len(labels) > 1:
+        counts = ", ".join(f"{name} ({count})" for name, count in labels.items())
+        most = labels.index[0] if labels.iloc[0] > labels.iloc[1] else ""
+        yield Finding(
+            issue="label_conflict",
+            severity="high",
+            action="relabel",
+            suggestion="" if most == best["label"] else most,
+            reason=f"{len(cluster)} files {alike} and are labelled differently: {counts}",
+            **about,
+        )
+    else:
+        yield Finding(
+            issue="exact_duplicate" if exact else "near_duplicate",
+            severity="low",
+            action="keep one",
+            reason=f"{len(cluster)} files {alike}{_how_alike(cluster, exact=exact)}",
+            **about,
+        )
+
+
+def _harm(splits: Sequence[str]) -> str:
+    if "test" not in splits:
+        return "what chooses among models was trained on"
+    return "what is scored was trained on" if "train" in splits else "what is scored chose among models"
+
+
+def _how_alike(cluster: pd.DataFrame, *, exact: bool) -> str:
+    if exact:
+        return ""
+    equal = int(cluster["sha256"].duplicated(keep=False).sum())
+    text = f"; the least alike of them correlate by {cluster['similarity'].min():.2f}"
+    return text + (f", {equal} have the bytes of another" if equal else "")

@@ -1,0 +1,282 @@
+"""The audit: all parts in order → the findings of a data set, and their summary.
+
+In: the index as found and with corrections, features, looks, clusters of copies. Out: a table of findings and a
+summary; `audit.json`, which this module owns (ARCHITECTURE.md has its keys).
+
+Copies are looked for among all readable images, dropped ones included, since the split is drawn over them. Everything
+else is asked of the images that are left, with their corrected labels.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from bestiary.audit.answers import Decisions, answered, asked_about, is_settled, settled_key
+from bestiary.audit.balance import find_imbalance
+from bestiary.audit.copies.clusters import duplicate_groups
+from bestiary.audit.copies.copy_findings import copy_findings, count_copies
+from bestiary.audit.findings import DUPLICATE_ISSUES, Finding, findings_table
+from bestiary.audit.image_statistics import Looks
+from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
+from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
+from bestiary.audit.leakage import measure_leakage
+from bestiary.audit.neighbours import Features, Neighbours, nearest
+from bestiary.audit.outliers import find_outliers
+from bestiary.audit.quality import find_quality_issues
+from bestiary.audit.shortcuts import find_shortcuts
+from bestiary.config.schema import AuditConfig, SplitConfig
+from bestiary.data.groups import group_ids
+from bestiary.data.index import index_fingerprint, is_dropped
+from bestiary.data.listing import SYSTEM_FILE
+from bestiary.errors import BestiaryError
+from bestiary.progress import SILENT, Progress
+from bestiary.store.files import read_json, write_json
+from bestiary.store.hashing import fingerprint as hash_of
+from bestiary.store.json_values import plain
+
+SUMMARY_NAME = "audit.json"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit came to: `findings` (see `findings`) and `summary` (see ARCHITECTURE.md, "audit.json")."""
+
+    findings: pd.DataFrame
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is audited.
+
+    Attributes:
+        index: all files, with corrections.
+        images: the readable ones that were not dropped; RangeIndex.
+        features: `(n, d) float32`, in the order of `images`; without them no labels, outliers and leaks are judged.
+        neighbours: of the features; found here where they are not given.
+        looks: in the order of `images`.
+        clusters: of copies, see `duplicates`; they may name dropped images too.
+        decisions: corrections by image id; what they settle is not told again (see `settled`).
+    """
+
+    index: pd.DataFrame
+    images: pd.DataFrame
+    features: Features | None
+    neighbours: Neighbours | None
+    looks: Looks
+    clusters: pd.DataFrame
+    decisions: Decisions = field(default_factory=dict)
+
+
+def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, progress: Progress = SILENT) -> Audit:
+    """Look for everything that may be wrong.
+
+    The same subject and config give the same findings.
+
+    Args:
+        subject: what is audited.
+        config: folds and seed.
+        split: the share of test images that leaks are measured with, and whether splits that came with the data hold.
+        progress: told of the slow parts.
+    """
+    clock = _Clock()
+    images = subject.images
+    class_names = sorted(set(images["label"]))
+    groups = image_groups(images, subject.clusters)
+    found = _unreadable(subject.index)
+    with clock.part("copies"):
+        found += copy_findings(images, subject.clusters, use_given=split.use_given)
+    seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
+    summary: dict[str, Any] = {"labels": None, "leakage": None}
+    # Parts run on one thread; half of the work runs beside the other half. One limit around all: each part's own would
+    # put back what it found, which may be another's.
+    with ThreadPoolExecutor(1) as beside, threadpool_limits(1):
+        shortcuts = beside.submit(
+            find_shortcuts, images, subject.looks, groups, class_names=class_names, seed=config.seed
+        )
+        outliers = None if seen is None else beside.submit(_find_outliers, seen, answered(subject.decisions, "outlier"))
+        with clock.part("quality"):
+            found += find_quality_issues(images, subject.looks)
+            found += find_imbalance(images, class_names)
+        if seen is not None:
+            with clock.part("labels"):
+                kept = answered(subject.decisions, "label_error")
+                told, summary["labels"] = _judge_labels(seen, config, kept=kept, progress=progress)
+                found += told
+            with clock.part("leakage"):
+                summary["leakage"] = measure_leakage(
+                    seen.features,
+                    seen.labels,
+                    duplicate_groups(subject.clusters, images["image_id"]),
+                    class_count=len(class_names),
+                    test_fraction=split.test_fraction,
+                    seed=config.seed,
+                    progress=progress,
+                ).as_dict()
+        with clock.part("shortcuts"):
+            told, summary["shortcuts"] = shortcuts.result()
+            found += told
+        with clock.part("outliers"):
+            found += [] if outliers is None else outliers.result()
+    table = findings_table(finding for finding in found if not _is_settled(finding, subject.decisions))
+    summary |= {
+        "images": len(images),
+        "classes": len(class_names),
+        "counts": _counts(table),
+        "duplicates": {
+            **count_copies(images, subject.clusters),
+            "across_classes": sum(finding.issue == "label_conflict" for finding in found),
+            "across_given_splits": sum(finding.issue == "leak" for finding in found),
+        },
+        "seconds": clock.seconds,
+    }
+    return Audit(table, summary)
+
+
+class _Seen:
+    """Images as a frozen backbone sees them, with class numbers and nearest neighbours."""
+
+    def __init__(
+        self, subject: Subject, features: Features, groups: npt.NDArray[np.int64], class_names: list[str]
+    ) -> None:
+        self.images, self.features, self.groups, self.class_names = subject.images, features, groups, class_names
+        self.labels = pd.Categorical(self.images["label"], categories=class_names).codes.astype(np.int64)
+        self.neighbours = subject.neighbours or nearest(features)
+
+
+def _find_outliers(seen: _Seen, kept: frozenset[str]) -> list[Finding]:
+    return find_outliers(
+        seen.images, seen.features, seen.neighbours, seen.groups, class_names=seen.class_names, kept=kept
+    )
+
+
+def _judge_labels(
+    seen: _Seen, config: AuditConfig, *, kept: frozenset[str], progress: Progress
+) -> tuple[list[Finding], dict[str, Any] | None]:
+    """Likely label errors, and what is to be said of the labels as a whole; None where none could be judged."""
+    judged = out_of_fold_probabilities(
+        seen.features,
+        seen.labels,
+        seen.groups,
+        class_count=len(seen.class_names),
+        folds=config.folds,
+        seed=config.seed,
+        progress=progress,
+    )
+    if not judged.judged.any():
+        return [], None
+    errors = find_label_errors(
+        seen.images,
+        judged.probabilities,
+        seen.neighbours,
+        class_names=seen.class_names,
+        judged=judged.judged,
+        kept=kept,
+    )
+    confirmed = seen.images["image_id"].isin(kept).to_numpy() & judged.judged
+    rate = noise_rate(
+        seen.labels, judged.probabilities, seen.groups, judged.judged, confirmed=confirmed, seed=config.seed
+    )
+    classes = class_quality(
+        seen.labels, judged.probabilities, judged.judged, confirmed=confirmed, class_names=seen.class_names
+    )
+    return errors, {
+        "judged": int(judged.judged.sum()),
+        "confirmed": int(confirmed.sum()),
+        "probe_accuracy": judged.accuracy,
+        "flagged": len(errors),
+        "noise_rate": rate.as_dict(),
+        "ceiling": ceiling(rate).as_dict(),
+        "classes": classes.to_dict("records"),
+    }
+
+
+def image_groups(images: pd.DataFrame, clusters: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """What must not part: copies, and images of one value of the group column: `(n,) int64`."""
+    return group_ids(images, duplicates=duplicate_groups(clusters, images["image_id"]))
+
+
+def _unreadable(index: pd.DataFrame) -> list[Finding]:
+    """Files that are left out, but for those that systems put everywhere; one in no class folder is no image lost."""
+    unread = index[~index["error"].isin(["", SYSTEM_FILE]) & ~is_dropped(index)]
+    return [
+        Finding(
+            issue="unreadable",
+            severity="medium" if row.label else "low",
+            score=1.0,
+            action="mend",
+            reason=f"left out: {row.error}",
+            image_id=row.image_id,
+            path=row.path,
+            label=row.label,
+        )
+        for row in unread.itertuples()
+    ]
+
+
+def _is_settled(finding: Finding, decisions: Decisions) -> bool:
+    return is_settled(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
+
+
+def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    counts = {}
+    for issue, rows in table.groupby("issue", sort=False):
+        images = set(rows["image_id"]) - {""}
+        if issue in DUPLICATE_ISSUES:
+            images = images.union(*rows["related"])
+        counts[str(issue)] = {"findings": len(rows), "images": len(images)}
+    return counts
+
+
+class _Clock:
+    """Seconds by part; of one that ran beside others, what it was waited for."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
+    """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
+    settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
+    return hash_of([index_fingerprint(index), settings, settled_key(decisions), "rules 3"])
+
+
+def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:
+    """Write `audit.json`."""
+    write_json(study_dir / SUMMARY_NAME, {"fingerprint": fingerprint, **plain(summary)})
+
+
+def is_summarised(study_dir: Path, *, fingerprint: str) -> bool:
+    """Whether a whole summary of these inputs lies there."""
+    try:
+        return bool(read_summary(study_dir).get("fingerprint") == fingerprint)
+    except (BestiaryError, OSError):
+        return False
+
+
+def read_summary(study_dir: Path) -> dict[str, Any]:
+    """Read `audit.json`.
+
+    Raises:
+        FileNotFoundError: the study has not been audited.
+        BestiaryError: the file is damaged; names it.
+    """
+    content = read_json(study_dir / SUMMARY_NAME)
+    if not isinstance(content, dict):
+        raise BestiaryError(f"{study_dir / SUMMARY_NAME} is damaged. Delete it and run the command again.")
+    return content

@@ -1,0 +1,69 @@
+"""What several commands share: their arguments and options, and how a result is shown.
+
+In: nothing. Out: annotated types for typer, and small functions over them. Owns no file.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from bestiary.errors import UsageError
+from bestiary.progress import SILENT, Console, Progress
+
+Data = Annotated[str, typer.Argument(help="Folder of class folders, CSV or Parquet table, or a named set.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
+Folder = Annotated[Path, typer.Argument(help="A study's folder.")]
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe; see `bestiary recipes`.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file instead of a recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key: models.lite2-probe.head.hidden=512. Repeatable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Where --out holds a study: go on with the configuration it has.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Where --out holds a study: give it this configuration; redo what changes.")
+]
+
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+T = TypeVar("T")
+
+
+def progress_of(quiet: bool) -> Progress:
+    """Bars and lines on stderr, or nothing."""
+    return SILENT if quiet else Console()
+
+
+def when_there(resume: bool, force: bool) -> Literal["refuse", "resume", "force"]:
+    """What to do where the study's folder holds another study."""
+    if resume and force:
+        raise UsageError("--resume and --force exclude each other")
+    return "resume" if resume else "force" if force else "refuse"
+
+
+def open_study(study: Path, quiet: bool) -> Any:
+    """The study in a folder; pandas is imported here and not before."""
+    from bestiary.study.study import Study
+
+    return Study.open(study, progress=progress_of(quiet))
+
+
+def show_result(value: T, as_json: bool, show: Callable[[T], None]) -> None:
+    """Print a result as JSON, or as `show` prints it for a person."""
+    from bestiary.cli.printing import print_json
+
+    if as_json:
+        print_json(value)
+    else:
+        show(value)
+
+
+def relative(path: Path) -> str:
+    """As short as can be for a person who is to open it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,1 +1,0 @@
-"""Floor 0: errors, config, files, progress. Imports nothing of bestiary above it."""

@@ -1,0 +1,1 @@
+"""Floor 6: the packaged example with planted faults."""

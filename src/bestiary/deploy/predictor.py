@@ -1,0 +1,207 @@
+"""Predict: images → a table.
+
+In: an exported model, and files, folders or globs. Out: one row a file: `path, label, probability`, the next most
+probable classes, and `error`. A file that cannot be read is a row with its error and no label. No torch here where
+OpenVINO is installed: one image takes a second or two, most of it start-up.
+"""
+
+import glob
+import importlib.util
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bestiary.data.geometry import arrange
+from bestiary.data.images import load_rgb
+from bestiary.data.parallel import in_order
+from bestiary.deploy.bundle import ONNX, WEIGHTS, Bundle, read_bundle
+from bestiary.errors import ImageError, UsageError
+from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batches, Outputs, openvino_stream
+from bestiary.progress import SILENT, Progress
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one file: classes by falling probability, or the reason why it could not be read."""
+
+    path: str
+    labels: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    error: str = ""
+
+    def as_row(self, top_k: int) -> dict[str, Any]:
+        """A flat row: `path, label, probability, label_2, probability_2, ..., error`."""
+        row: dict[str, Any] = {"path": self.path}
+        for number in range(top_k):
+            suffix = "" if number == 0 else f"_{number + 1}"
+            known = number < len(self.labels)
+            row[f"label{suffix}"] = self.labels[number] if known else None
+            row[f"probability{suffix}"] = round(self.probabilities[number], 6) if known else None
+        row["error"] = self.error
+        return row
+
+
+def expand_inputs(inputs: Iterable[str]) -> list[str]:
+    """Files from files, folders (all files below, hidden ones left out) and glob patterns, in the order given.
+
+    Raises:
+        UsageError: a pattern matches nothing, or there is no file at all.
+    """
+    files: list[str] = []
+    for given in inputs:
+        if os.path.isdir(given):
+            files.extend(_files_below(given))
+        elif os.path.exists(given) or not glob.has_magic(given):
+            # A missing file becomes a row with its error, as any other that cannot be read.
+            files.append(given)
+        else:
+            matches = sorted(glob.glob(given, recursive=True))
+            if not matches:
+                raise UsageError(f"no file matches {given}")
+            files.extend(expand_inputs(matches))
+    if not files:
+        raise UsageError("no images given: name files, folders or patterns, or - for a list on standard input")
+    return files
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield os.path.join(parent, name)
+
+
+def iterate_predictions(
+    bundle: Bundle, files: Sequence[str], *, top_k: int = 3, progress: Progress = SILENT
+) -> Iterator[Prediction]:
+    """Predictions in the order of the files, decoded in parallel, computed in batches of 16; memory stays bounded.
+
+    Args:
+        bundle: an exported model.
+        files: paths.
+        top_k: how many classes to name; at most as many as there are.
+        progress: told of each file.
+    """
+    stream = load_network(bundle, batch_size=max(1, min(BATCH_SIZE, len(files))))
+    top_k = min(top_k, len(bundle.class_names))
+    # Files that wait for the outputs of their batch, with the reason where one could not be read.
+    waiting: deque[list[tuple[str, str]]] = deque()
+    with ThreadPoolExecutor() as pool, progress.track("predict", len(files), unit="images") as task:
+
+        def batches() -> Iterator[Pixels]:
+            decoded = zip(files, in_order(pool, lambda path: _decode(path, bundle), files), strict=True)
+            while block := list(islice(decoded, BATCH_SIZE)):
+                waiting.append([(path, pixels if isinstance(pixels, str) else "") for path, pixels in block])
+                task.advance(len(block))
+                readable = [pixels for _, pixels in block if not isinstance(pixels, str)]
+                if readable:
+                    yield np.stack(readable)
+
+        for output in stream(batches()):
+            while all(error for _, error in waiting[0]):
+                yield from (Prediction(path, error=error) for path, error in waiting.popleft())
+            yield from _predictions(waiting.popleft(), output, bundle.class_names, top_k=top_k)
+        for block in waiting:
+            yield from (Prediction(path, error=error) for path, error in block)
+
+
+def predict(model: Path | str, inputs: Iterable[str], *, top_k: int = 3, progress: Progress = SILENT) -> Any:
+    """Classify images with an exported model.
+
+    Args:
+        model: the model folder, or a study that holds one.
+        inputs: files, folders, glob patterns.
+        top_k: how many classes to name.
+        progress: told of each file.
+
+    Returns:
+        A DataFrame, one row a file: `path, label, probability, label_2, ..., error`.
+
+    Raises:
+        BundleError: the model folder is incomplete or altered.
+        UsageError: a pattern matches nothing.
+    """
+    import pandas as pd
+
+    bundle = read_bundle(Path(model))
+    files = expand_inputs(inputs)
+    top_k = min(top_k, len(bundle.class_names))
+    rows = [
+        prediction.as_row(top_k) for prediction in iterate_predictions(bundle, files, top_k=top_k, progress=progress)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _decode(path: str, bundle: Bundle) -> Pixels | str:
+    try:
+        return arrange(load_rgb(Path(path)), bundle.geometry)
+    except ImageError as error:
+        return str(error)
+
+
+def _predictions(
+    block: Sequence[tuple[str, str]],
+    output: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+    *,
+    top_k: int,
+) -> Iterator[Prediction]:
+    probabilities = iter(output)
+    for path, error in block:
+        if error:
+            yield Prediction(path, error=error)
+            continue
+        row = next(probabilities)
+        order = np.argsort(-row, kind="stable")[:top_k]
+        labels = tuple(class_names[number] for number in order)
+        yield Prediction(path, labels, tuple(float(row[number]) for number in order))
+
+
+def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outputs]:
+    """The network as a function from batches `(n, size, size, 3) uint8` to probabilities `(n, class_count) float32`.
+
+    OpenVINO runs the ONNX file at the precision that the model was scored with; without OpenVINO, torch runs the
+    safetensors file.
+
+    Args:
+        bundle: an exported model.
+        batch_size: no batch is larger.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        return _torch_network(bundle)
+    import openvino
+
+    model = openvino.Core().read_model(str(bundle.folder / ONNX))
+    precision: Literal["fp32", "bf16"] = "bf16" if bundle.precision == "bf16" else "fp32"
+    return openvino_stream(model, batch_size=batch_size, size_px=bundle.geometry.size_px, precision=precision)
+
+
+def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
+    import torch
+
+    from bestiary.config.schema import ModelConfig
+    from bestiary.deploy.export import load_classifier, preprocessing_from
+    from bestiary.models.classifier import Portable
+
+    model = ModelConfig.model_validate(bundle.content["config"])
+    preprocessing = preprocessing_from(bundle.content["preprocessing"])
+    classifier = load_classifier(bundle.folder / WEIGHTS, model, preprocessing, class_count=len(bundle.class_names))
+    network = Portable(classifier).eval()
+
+    def stream(batches: Batches) -> Outputs:
+        for pixels in batches:
+            with torch.inference_mode():
+                yield np.asarray(network(torch.from_numpy(pixels)).numpy())
+
+    return stream

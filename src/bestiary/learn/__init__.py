@@ -1,1 +1,0 @@
-"""Floor 2: weights, backbones, features, heads, training."""

@@ -1,0 +1,99 @@
+"""Random changes to training images: left-right flips and small rotations, in batches, on the device.
+
+In: images and how each is changed. Out: images of the same shape. A trainable backbone draws anew for every batch; a
+frozen one sees a fixed number of views, each a function of the image's content, so that views can be cached.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from bestiary.config.schema import AugmentConfig
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the fixed views of a frozen backbone: number 0 is the image as it is, odd numbers are flipped.
+
+    Attributes:
+        number: from 0.
+        flip: whether this view is flipped left-right.
+        rotation_degrees: each image is turned by an angle within this, drawn from its content and the number.
+    """
+
+    number: int = 0
+    flip: bool = False
+    rotation_degrees: float = 0.0
+
+    def angles(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The angle of each image in degrees, `(n,) float32`: the same for the same content, always."""
+        draws = [zlib.crc32(f"{key}/{self.number}".encode()) / 0xFFFFFFFF * 2 - 1 for key in keys]
+        return np.array(draws, dtype=np.float32) * self.rotation_degrees
+
+
+PLAIN_VIEW = View()
+
+
+def views_of(config: AugmentConfig) -> list[View]:
+    """The views that a frozen backbone sees; the first is the image as it is."""
+    count = config.views if isinstance(config.views, int) else 1
+    return [PLAIN_VIEW] + [
+        View(
+            number,
+            flip=config.flip and number % 2 == 1,
+            # With flips, view 1 is the plain mirror image; turning begins with view 2.
+            rotation_degrees=config.rotation_degrees if number > 1 or not config.flip else 0.0,
+        )
+        for number in range(1, count)
+    ]
+
+
+def apply_view(pixels: npt.NDArray[np.uint8], keys: Sequence[str], view: View) -> npt.NDArray[np.uint8]:
+    """One view of a batch of pixels `(n, h, w, 3) uint8`."""
+    if view.rotation_degrees == 0:
+        return np.ascontiguousarray(pixels[:, :, ::-1]) if view.flip else pixels
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    flips = torch.full((len(pixels),), view.flip)
+    turned = flip_and_rotate(images, flips, torch.from_numpy(view.angles(keys)))
+    return turned.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def augment(images: torch.Tensor, config: AugmentConfig, *, generator: torch.Generator) -> torch.Tensor:
+    """Flip each image with probability one half and turn it by an angle within the limit, as the config says.
+
+    Args:
+        images: `(n, 3, h, w)` float.
+        config: which changes.
+        generator: on the CPU, so that every device draws the same.
+    """
+    if not config.flip and config.rotation_degrees == 0:
+        return images
+    count = len(images)
+    flips = torch.rand(count, generator=generator) < (0.5 if config.flip else 0.0)
+    angles = (torch.rand(count, generator=generator) * 2 - 1) * config.rotation_degrees
+    return flip_and_rotate(images, flips.to(images.device), angles.to(images.device))
+
+
+def flip_and_rotate(images: torch.Tensor, flips: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
+    """Flip and turn `(n, 3, h, w)` images about their centres, bilinearly; what comes from outside repeats the edge.
+
+    Args:
+        images: float, any memory format.
+        flips: `(n,)` bool.
+        degrees: `(n,)`, anticlockwise as seen.
+    """
+    flipped = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
+    if not torch.any(degrees):
+        return flipped
+    radians = torch.deg2rad(degrees).to(images.dtype)
+    cosine, sine, zero = torch.cos(radians), torch.sin(radians), torch.zeros_like(radians)
+    # affine_grid works in [-1, 1] on both axes; the ratios keep a turn a turn on images that are no square.
+    ratio = images.shape[3] / images.shape[2]
+    rows = torch.stack([cosine, -sine / ratio, zero, sine * ratio, cosine, zero], dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(rows, list(images.shape), align_corners=False)
+    return functional.grid_sample(flipped, grid, mode="bilinear", padding_mode="border", align_corners=False)

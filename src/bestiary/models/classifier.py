@@ -1,0 +1,65 @@
+"""A classifier: backbone and head as one torch module.
+
+In: uint8 pixels `(n, height, width, 3)`. Out: logits `(n, class_count) float32`.
+"""
+
+import torch
+from torch import nn
+
+from bestiary.models.backbones import Backbone, trainable_parameters
+from bestiary.models.heads import Head
+
+
+class Classifier(nn.Module):
+    """What is trained, saved and exported."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.backbone(pixels))
+        return logits
+
+    def classify(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised, perhaps augmented images `(n, 3, h, w)` → logits."""
+        logits: torch.Tensor = self.head(self.backbone.extract(images))
+        return logits
+
+    def freeze_all_but(self, stages: int) -> None:
+        """Leave only the backbone's last `stages` stages (-1: all, 0: none) and the head trainable."""
+        self.requires_grad_(False)
+        self.head.requires_grad_(True)
+        for parameter in trainable_parameters(self.backbone, stages):
+            parameter.requires_grad_(True)
+
+    def train_mode(self) -> None:
+        """Training behaviour for what is trainable; frozen batch norms keep and use their statistics."""
+        self.eval()
+        self.head.train()
+        if all(parameter.requires_grad for parameter in self.backbone.parameters()):
+            self.backbone.train()
+            return
+        for module in self.backbone.modules():
+            own = list(module.parameters(recurse=False))
+            if own and all(parameter.requires_grad for parameter in own):
+                module.training = True
+
+    def parameter_counts(self) -> dict[str, int]:
+        """`total` and `trainable` parameters."""
+        return {
+            "total": sum(parameter.numel() for parameter in self.parameters()),
+            "trainable": sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad),
+        }
+
+
+class Portable(nn.Module):
+    """A classifier as it is exported: uint8 pixels in, probabilities out."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.classifier(pixels), dim=1)

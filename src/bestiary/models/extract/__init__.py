@@ -1,0 +1,1 @@
+"""Floor 2: frozen passes over images, and their caches."""

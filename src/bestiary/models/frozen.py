@@ -1,0 +1,125 @@
+"""The learner with a frozen backbone: one pass an image, then heads over features.
+
+In: images. Out: the fitted head on its backbone. Caches features; see `features`.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bestiary.data.pixels import PixelsOnDemand
+from bestiary.models.augment import views_of
+from bestiary.models.batches import FeatureSource, Source
+from bestiary.models.extract.features import FeatureTable, feature_table
+from bestiary.models.head_worker import Matrix
+from bestiary.models.heads import fit_linear_probe
+from bestiary.models.learner import Labelled, NetworkLearner, Outcome, Positions, Probabilities
+from bestiary.models.sweep import describe_sweep, fit_heads, propose_heads
+from bestiary.models.training import Loop, fit, predict_probabilities
+from bestiary.progress import SILENT, Progress
+from bestiary.timing import Clock
+
+_EVALUATION_BATCH = 256
+
+
+class FrozenLearner(NetworkLearner):
+    """A head over cached features of a frozen backbone: by L-BFGS, by the gradient loop, or the best of a sweep."""
+
+    _features: FeatureTable | None = None
+
+    def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
+        pixels = PixelsOnDemand(images, root, geometry=self._backbone.preprocessing.geometry)
+        self._features = feature_table(
+            self._backbone,
+            pixels,
+            views=views_of(self._config.augment),
+            precision=self._config.precision,
+            device=self._device,
+            progress=progress,
+        )
+        clock.add("features", self._features.seconds, images=self._features.passes)
+
+    def fit(
+        self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT
+    ) -> Outcome:
+        if self._config.sweep.configurations:
+            return self._sweep(train, val, progress=progress)
+        parameters = self.classifier.parameter_counts()
+        if self._config.optimizer.name == "lbfgs":
+            return self._fit_probe(train, val, parameters=parameters, progress=progress)
+        # A head trains in seconds: it starts anew after a kill, and needs no checkpoint.
+        result = fit(
+            self._loop(),
+            self._source(train),
+            self._source(val),
+            config=self._config,
+            device=self._device,
+            precision="fp32",
+            class_weights=self._class_weights(train.labels),
+            label=f"train {self._label}",
+            progress=progress,
+        )
+        self.classifier.to("cpu")
+        return Outcome(result.history, result.best_epoch, {}, parameters)
+
+    def _sweep(self, train: Labelled, val: Labelled, *, progress: Progress) -> Outcome:
+        features = self._known_features()
+        views = tuple(view[train.positions] for view in features.views)
+        sweep = fit_heads(
+            propose_heads(self._config),
+            Matrix(views, train.labels, features.plain[val.positions], val.labels, self._class_count),
+            label=f"heads {self._label}",
+            progress=progress,
+        )
+        self.classifier.head, best = sweep.head, sweep.best
+        counts = self.classifier.parameter_counts()
+        return Outcome(best.history, best.best_epoch, describe_sweep(sweep), counts, settled=best.config)
+
+    def _fit_probe(self, train: Labelled, val: Labelled, *, parameters: dict[str, int], progress: Progress) -> Outcome:
+        features = self._known_features()
+        start = time.perf_counter()
+        probe = fit_linear_probe(
+            (
+                np.concatenate([view[train.positions] for view in features.views]),
+                np.tile(train.labels, len(features.views)),
+            ),
+            (features.plain[val.positions], val.labels),
+            class_count=self._class_count,
+            balanced=self._config.class_weights == "balanced",
+        )
+        progress.say(
+            f"  train {self._label}: L-BFGS in {time.perf_counter() - start:.1f} s, C = {probe.c:g} chosen on val"
+        )
+        self.classifier.head = probe.head
+        choices = {
+            "C": probe.c,
+            "tried": [{"C": c, "val_loss": loss} for c, loss in probe.tried.items()],
+            "converged": probe.converged,
+        }
+        return Outcome((), 0, choices, parameters)
+
+    def probabilities(self, positions: Positions) -> Probabilities:
+        source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))
+        cpu = torch.device("cpu")
+        loop = Loop(self.classifier.head, self.classifier.head, self.classifier.head.train)
+        return predict_probabilities(loop, source, batch_size=_EVALUATION_BATCH, device=cpu, precision="fp32")
+
+    def describe(self) -> dict[str, Any]:
+        features = self._known_features()
+        return {**super().describe(), "engine": features.engine, "precision": features.precision}
+
+    def _loop(self) -> Loop:
+        head = self.classifier.head.to(self._device)
+        return Loop(head, head, head.train)
+
+    def _source(self, images: Labelled) -> Source:
+        return FeatureSource(self._known_features().subset(images.positions), images.labels)
+
+    def _known_features(self) -> FeatureTable:
+        if self._features is None:
+            raise ValueError("call prepare first")
+        return self._features

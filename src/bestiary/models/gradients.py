@@ -1,0 +1,130 @@
+"""The learner that trains stages of the network by gradients.
+
+In: images. Out: the trained network. Where only the last stages are trained, it trains them on cached activations (see
+`boundary` and `activations`); else, and where that cannot be, it runs the whole network on pixels in every step.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from bestiary.data.pixels import PixelsOnDemand, PixelTable, pixel_table
+from bestiary.errors import CannotCutError
+from bestiary.models.augment import views_of
+from bestiary.models.batches import ActivationSource, PixelSource, Source
+from bestiary.models.extract.activations import ActivationStores, ActivationTable
+from bestiary.models.learner import Labelled, NetworkLearner, Outcome, Positions, Probabilities
+from bestiary.models.partial.boundary import Cut, cut
+from bestiary.models.partial.convolutions import fast_convolutions
+from bestiary.models.training import Loop, fit, predict_probabilities
+from bestiary.progress import SILENT, Progress
+from bestiary.timing import Clock
+
+
+class GradientLearner(NetworkLearner):
+    """A network of which some or all stages are trained."""
+
+    _pixels: PixelTable | None = None
+    _activations: ActivationTable | None = None
+    _halves: Cut | None = None
+    _whole_because = ""
+
+    def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
+        geometry = self._backbone.preprocessing.geometry
+        if self._config.caches_activations:
+            pixels = PixelsOnDemand(images, root, geometry=geometry)
+            self._prepare_activations(pixels, clock=clock, progress=progress)
+        if self._activations is None:
+            self._pixels = pixel_table(images, root, geometry=geometry, progress=progress)
+            clock.add("pixels", self._pixels.seconds, images=self._pixels.decoded)
+
+    def _prepare_activations(self, pixels: PixelsOnDemand, *, clock: Clock, progress: Progress) -> None:
+        try:
+            self._halves = cut(self._backbone)
+        except CannotCutError as error:
+            self._whole_because = f"{self._backbone.name} cannot be cut: {error}"
+        else:
+            stores = ActivationStores(
+                self._backbone,
+                self._halves,
+                views=views_of(self._config.augment),
+                precision=self._config.precision,
+                device=self._device,
+            )
+            self._whole_because = stores.too_large(pixels.keys, max_gb=self._config.activations.max_gb)
+            if not self._whole_because:
+                self._activations = stores.table(pixels, progress=progress)
+                clock.add("activations", self._activations.seconds, images=self._activations.passes)
+                return
+        progress.say(f"  {self._label}: {self._whole_because}: the whole network runs in every step, which is slower")
+
+    def fit(
+        self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT
+    ) -> Outcome:
+        self.classifier.to(self._device).to(memory_format=torch.channels_last)
+        with self._fast():
+            result = fit(
+                self._loop(),
+                self._source(train),
+                self._source(val),
+                config=self._config,
+                device=self._device,
+                precision=self._precision,
+                class_weights=self._class_weights(train.labels),
+                checkpoint=checkpoint,
+                # What the checkpoint holds depends on where the network was cut.
+                checkpoint_key=key if self._activations is None else f"{key}/tail",
+                label=f"train {self._label}",
+                progress=progress,
+            )
+        return Outcome(result.history, result.best_epoch, {}, self.classifier.parameter_counts())
+
+    def probabilities(self, positions: Positions) -> Probabilities:
+        source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))
+        with self._fast():
+            return predict_probabilities(
+                self._loop(), source, batch_size=self._config.batch_size, device=self._device, precision=self._precision
+            )
+
+    def describe(self) -> dict[str, Any]:
+        said = super().describe()
+        if not self._config.caches_activations:
+            return said
+        if self._activations is None:
+            return {**said, "activations": f"not kept: {self._whole_because}"}
+        table = self._activations
+        kept = f"kept: {len(table.arrays)} views, computed by {table.engine} in {table.precision}"
+        return {**said, "activations": kept}
+
+    @contextmanager
+    def _fast(self) -> Iterator[None]:
+        if self._device.type == "cpu" and self._precision == "bf16":
+            with fast_convolutions(self.classifier):
+                yield
+        else:
+            yield
+
+    def _loop(self) -> Loop:
+        if self._activations is None or self._halves is None:
+            return Loop(self.classifier, self.classifier.classify, self.classifier.train_mode)
+        tail, head = self._halves.tail.to(self._device), self.classifier.head
+
+        def logits(activations: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = head(tail(activations))
+            return result
+
+        return Loop(nn.ModuleDict({"tail": tail, "head": head}), logits, self.classifier.train_mode)
+
+    def _source(self, images: Labelled) -> Source:
+        if self._activations is not None:
+            return ActivationSource(self._activations.subset(images.positions), images.labels)
+        if self._pixels is None:
+            raise ValueError("call prepare first")
+        pixels = self._pixels.subset(images.positions)
+        return PixelSource(pixels, images.labels, backbone=self._backbone, changes=self._config.augment)

@@ -1,0 +1,1 @@
+"""Floor 2: training the last stages of a network only."""

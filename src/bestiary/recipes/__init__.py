@@ -1,1 +1,0 @@
-"""Study files shipped with the package."""

@@ -1,0 +1,27 @@
+"""Times: what a stage took, and what time it is.
+
+In: nothing. Out: seconds and images a second by stage, time stamps in UTC. Owns no file.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Clock:
+    """What each stage took; a rate only where a stage computed something and did not find it in a cache."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    images_per_s: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, seconds: float, *, images: int) -> None:
+        """Note what a stage took, and for how many images it computed anything."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        if images and seconds > 0:
+            self.images_per_s[stage] = images / seconds
+
+
+def now_utc() -> str:
+    """The time now, as `2026-01-31T12:00:00Z`."""
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,332 @@
+"""Which files a data set has, and what their place or table says of them."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bestiary.config.schema import DataConfig
+from bestiary.data.listing import Listed, list_files
+from bestiary.errors import ConfigError, DataError, UsageError
+
+
+def tree(root: Path, *paths: str) -> Path:
+    root.mkdir(exist_ok=True)
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+    return root
+
+
+def listed(root: Path, **options: object) -> dict[str, Listed]:
+    files = list_files(DataConfig(path=str(root), **options))  # type: ignore[arg-type]
+    assert len({file.path for file in files}) == len(files)
+    return {file.path: file for file in files}
+
+
+def test_folder_names_are_labels_at_any_depth(tmp_path: Path) -> None:
+    files = listed(tree(tmp_path / "d", "cat/a.png", "cat/old/2019/b.png", "dog/a.png"))
+    assert [(file.path, file.label) for file in files.values()] == [
+        ("cat/a.png", "cat"),
+        ("cat/old/2019/b.png", "cat"),
+        ("dog/a.png", "dog"),
+    ]
+    assert {file.split + file.group + file.error for file in files.values()} == {""}
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("train", "val", "test"), ("train", "val", "test")),
+        (("train", "test"), ("train", "test")),
+        (("training", "validation"), ("train", "val")),
+        (("Train", "valid", "TEST"), ("train", "val", "test")),
+    ],
+)
+def test_ready_made_split_folders_are_recognised(
+    tmp_path: Path, folders: tuple[str, ...], splits: tuple[str, ...]
+) -> None:
+    root = tree(tmp_path / "d", *(f"{folder}/{label}/sub/a.png" for folder in folders for label in ("cat", "dog")))
+    files = listed(root)
+    for folder, split in zip(folders, splits, strict=True):
+        for label in ("cat", "dog"):
+            file = files[f"{folder}/{label}/sub/a.png"]
+            assert (file.label, file.split, file.error) == (label, split, "")
+
+
+@pytest.mark.parametrize("odd", ["test", "train", "validation"])
+def test_class_called_like_a_split_beside_other_classes_is_a_class(tmp_path: Path, odd: str) -> None:
+    files = listed(tree(tmp_path / "d", f"{odd}/a.png", "cat/a.png", "cat/train/b.png"))
+    assert (files[f"{odd}/a.png"].label, files[f"{odd}/a.png"].split) == (odd, "")
+    assert (files["cat/train/b.png"].label, files["cat/train/b.png"].split) == ("cat", "")
+
+
+def test_lone_folder_called_like_a_split_is_a_class(tmp_path: Path) -> None:
+    files = listed(tree(tmp_path / "d", "test/a.png", "test/cat/b.png"))
+    assert {(file.label, file.split) for file in files.values()} == {("test", "")}
+
+
+def test_hidden_folders_do_not_hide_that_the_others_are_splits(tmp_path: Path) -> None:
+    files = listed(tree(tmp_path / "d", ".git/x", "__MACOSX/y", "train/cat/a.png", "test/cat/a.png", "notes.txt"))
+    assert (files["train/cat/a.png"].split, files["train/cat/a.png"].label) == ("train", "cat")
+    assert files["notes.txt"].error == "lies in no class folder"
+
+
+def test_files_outside_class_folders_and_hidden_ones_are_listed_with_the_reason(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "d", "cat/a.png", "readme.txt", ".hidden", "cat/.DS_Store", "cat/Thumbs.db", ".git/o/b", "cat/.x/c"
+    )
+    errors = {path: file.error for path, file in listed(root).items()}
+    hidden = dict.fromkeys(
+        [".hidden", "cat/.DS_Store", "cat/Thumbs.db", ".git/o/b", "cat/.x/c"], "hidden or system file"
+    )
+    assert errors == {"cat/a.png": "", "readme.txt": "lies in no class folder"} | hidden
+
+
+def test_files_in_a_split_folder_but_in_no_class_are_listed_with_the_reason(tmp_path: Path) -> None:
+    files = listed(tree(tmp_path / "d", "train/a.png", "train/cat/a.png", "test/cat/a.png"))
+    assert files["train/a.png"].error == "lies in no class folder"
+
+
+NAMES = ["a b.png", "line\nbreak.png", "käse ☃ 猫.png", "<b>&amp;\"'.png", "-rf.png", "tab\t.png", "a\\b.png", "~.png"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_names_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
+    files = listed(tree(tmp_path / "d", f"{name}/{name}", f"dog/{name}"))
+    assert {file.path: file.label for file in files.values()} == {f"{name}/{name}": name, f"dog/{name}": "dog"}
+    assert not any(file.error for file in files.values())
+
+
+def test_names_that_are_no_unicode_are_listed_with_their_bytes(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cat/a.png")
+    try:
+        (root / "cat" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    files = listed(root)
+    assert files["cat/caf\\xe9.png"].error == "file name is not valid UTF-8: rename it"
+    assert files["cat/caf\\xe9.png"].label == "cat"
+
+
+def test_links_that_loop_end_and_the_rest_is_listed(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/sub/b.png")
+    os.symlink(root, root / "cat" / "up")
+    os.symlink("self", root / "self")
+    os.symlink("..", root / "dog" / "sub" / "parent")
+    os.symlink(root / "dog", root / "cat" / "dogs")
+    os.symlink(root / "cat", root / "dog" / "cats")
+    files = listed(root)
+    assert files["cat/up"].error == files["dog/sub/parent"].error == "link that leads back to a folder above it"
+    assert files["self"].error.startswith("broken link")
+    assert files["cat/dogs/sub/b.png"].label == "cat"
+    assert files["cat/a.png"].error == files["dog/sub/b.png"].error == ""
+
+
+def test_broken_link_is_listed_and_a_good_one_followed(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cat/a.png")
+    elsewhere = tree(tmp_path / "elsewhere", "c.png")
+    os.symlink(tmp_path / "none", root / "cat" / "gone.png")
+    os.symlink(elsewhere / "c.png", root / "cat" / "file.png")
+    os.symlink(elsewhere, root / "dog")
+    files = listed(root)
+    assert files["cat/gone.png"].error.startswith("broken link: No such file")
+    assert (files["cat/file.png"].label, files["cat/file.png"].error) == ("cat", "")
+    assert (files["dog/c.png"].label, files["dog/c.png"].error) == ("dog", "")
+
+
+def test_pipe_is_listed_and_not_opened(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cat/a.png")
+    os.mkfifo(root / "cat" / "pipe.png")
+    assert listed(root)["cat/pipe.png"].error == "no regular file"
+
+
+def test_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/secret/b.png")
+    real = os.scandir
+
+    def scandir(folder: Path):  # type: ignore[no-untyped-def]
+        if Path(folder).name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert listed(root)["dog/secret"].error == "folder cannot be listed: Permission denied"
+
+
+def test_root_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"cannot list .*Permission denied"):
+        listed(tmp_path)
+
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=8).filter(
+    lambda name: name not in (".", "..")
+)
+folder_names = st.one_of(names, st.sampled_from(["train", "test", "val", "cat", "dog", ".git"]))
+file_paths = st.lists(
+    st.tuples(st.lists(folder_names, max_size=3), names).map(lambda p: "/".join([*p[0], p[1]])), max_size=8
+)
+
+
+@given(paths=file_paths)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_file_is_accounted_for_once(paths: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        made = set()
+        for path in ["class/first.png", *paths]:
+            file = Path(place, path)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"x")
+            except OSError:  # a file and a folder of one name
+                continue
+            made.add(path)
+        files = listed(Path(place))
+        assert set(files) == made
+        for file in files.values():
+            assert bool(file.error) != bool(file.label)
+            assert file.label in ("", *file.path.split("/")[:-1])
+
+
+def test_missing_folder_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such folder: .*nothing-here") as caught:
+        listed(tmp_path / "nothing-here")
+    assert caught.value.exit_code == 2
+
+
+def test_no_data_at_all_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="no data"):
+        list_files(DataConfig())
+
+
+def test_single_image_instead_of_a_folder_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.png is a file"):
+        listed(tree(tmp_path / "d", "a.png") / "a.png")
+
+
+@pytest.mark.parametrize("paths", [(), ("cat/", "dog/")])
+def test_empty_folder_is_an_error_that_says_what_belongs_there(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    for path in ("", *paths):
+        (tmp_path / "d" / path).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"is empty: .*one folder a class"):
+        listed(tmp_path / "d")
+
+
+@pytest.mark.parametrize("paths", [("a.png", "b.png"), ("a.png", ".git/b"), ("train/a.png", "test/b.png")])
+def test_images_without_class_folders_are_an_error_with_the_mend(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="2 files but no class folders: put each class's images"):
+        listed(tree(tmp_path / "d", *paths))
+
+
+def test_classes_are_renamed_and_two_may_become_one(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cane/a.png", "lupo/b.png", "gatto/c.png", "x.txt")
+    files = listed(root, rename={"cane": "dog", "lupo": "dog"})
+    assert [file.label for file in files.values()] == ["", "dog", "gatto", "dog"]
+
+
+def test_names_can_be_swapped(tmp_path: Path) -> None:
+    files = listed(tree(tmp_path / "d", "a/1", "b/2"), rename={"a": "b", "b": "a"})
+    assert [file.label for file in files.values()] == ["b", "a"]
+
+
+def test_rename_of_a_class_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.rename: no class 'cnae'.*classes found: cane, gatto"):
+        listed(tree(tmp_path / "d", "cane/a.png", "gatto/c.png", "x.txt"), rename={"cnae": "dog"})
+
+
+ROWS = pd.DataFrame(
+    {
+        "path": ["img/a b.png", "img/ü,\n<i>.png", "c.png", "d.png"],
+        "label": ["cat", "dog", "", " dog "],
+        "part": ["train", "Validation", "", "test"],
+        "owner": ["ann", "", "bob", "ann"],
+    }
+)
+WHOLE = {"split_column": "part", "group_column": "owner"}
+
+
+def table(folder: Path, rows: pd.DataFrame, ending: str = "csv") -> Path:
+    path = folder / f"table.{ending}"
+    rows.to_csv(path, index=False) if ending == "csv" else rows.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_table_gives_path_label_split_and_group(tmp_path: Path, ending: str) -> None:
+    files = list_files(DataConfig(path=str(table(tmp_path, ROWS, ending)), **WHOLE))  # type: ignore[arg-type]
+    assert files == [
+        Listed("img/a b.png", "cat", "train", "ann", ""),
+        Listed("img/ü,\n<i>.png", "dog", "val", "", ""),
+        Listed("c.png", "", "", "bob", "has no label"),
+        Listed("d.png", "dog", "test", "ann", ""),
+    ]
+
+
+def test_split_and_group_columns_are_optional_and_others_can_be_named(tmp_path: Path) -> None:
+    rows = ROWS.rename(columns={"path": "file", "label": "animal"})
+    data = DataConfig(
+        path=str(table(tmp_path, rows)), path_column="file", label_column="animal", rename={"cat": "lynx"}
+    )
+    files = list_files(data)
+    assert {(file.split, file.group) for file in files} == {("", "")}
+    assert [file.label for file in files] == ["lynx", "dog", "", "dog"]
+
+
+@pytest.mark.parametrize("key", ["path_column", "label_column", "split_column", "group_column"])
+def test_missing_column_names_the_key_and_the_columns_there_are(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.{key}: .*no column 'nope'; it has path, label, part, owner"):
+        list_files(DataConfig(path=str(table(tmp_path, ROWS)), **{key: "nope"}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_labels_that_are_numbers_or_look_like_nothing_are_texts(tmp_path: Path, ending: str) -> None:
+    rows = pd.DataFrame({"path": ["a", "b", "c"], "label": ["NA", "007", "None"]})
+    files = list_files(DataConfig(path=str(table(tmp_path, rows, ending))))
+    assert [file.label for file in files] == ["NA", "007", "None"]
+
+
+def test_empty_cells_of_a_parquet_table_are_no_label_and_no_path(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"path": ["a", None, "c"], "label": [None, "x", "y"]})
+    files = list_files(DataConfig(path=str(table(tmp_path, rows, "parquet"))))
+    assert [file.error for file in files] == ["has no label", "has no path", ""]
+
+
+def test_unknown_split_names_the_row(tmp_path: Path) -> None:
+    rows = ROWS.assign(part=["train", "tset", "", ""])
+    with pytest.raises(DataError, match="row 2: split 'tset' is none of train, val, test"):
+        list_files(DataConfig(path=str(table(tmp_path, rows)), split_column="part"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b""),
+        ("t.csv", b"path,label\na,\xff\xfe\n"),
+        ("t.csv", b"path,label\na.png,cat,\nb.png,dog,\n"),
+        ("t.csv", b'path,label\na,cat\nb,"dog\n'),
+        ("t.csv", b"path,label\na,cat\nb,dog,extra\n"),
+        ("t.parquet", b"PAR1 not really"),
+    ],
+)
+def test_table_that_cannot_be_read_is_named_and_never_misread(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"cannot read the table .*{name}"):
+        list_files(DataConfig(path=str(tmp_path / name)))
+
+
+def test_table_without_rows_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no rows"):
+        list_files(DataConfig(path=str(table(tmp_path, ROWS.iloc[:0]))))
+
+
+def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_a_column(tmp_path: Path) -> None:
+    (tmp_path / "t.CSV").write_bytes("\ufeffpath,label\na,cat\n".encode())
+    assert list_files(DataConfig(path=str(tmp_path / "t.CSV"))) == [Listed("a", "cat")]

@@ -1,0 +1,155 @@
+"""Learners: three kinds with one interface; `prepare` sees no labels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from small_models import CPU, model
+
+from bestiary.config.schema import DataConfig
+from bestiary.data import pixels as decoding
+from bestiary.data.index import build_index
+from bestiary.data.pixels import pixel_table
+from bestiary.models import frozen, gradients, training
+from bestiary.models.extract.features import feature_table
+from bestiary.models.learners import FrozenLearner, GradientLearner, Labelled, MajorityLearner, build_learner
+from bestiary.timing import Clock
+
+SIZE = {"size_px": 24, "interpolation": "bilinear"}
+CONFIGS = {
+    "majority": {"backbone": "majority"},
+    "probe": {"pixels": SIZE},
+    "head": {"pixels": SIZE, "head": {"hidden": 16}, "epochs": 4, "augment": {"flip": True}},
+    "trained": {"pixels": SIZE, "trainable": "all", "epochs": 2},
+}
+KINDS = {"majority": MajorityLearner, "probe": FrozenLearner, "head": FrozenLearner, "trained": GradientLearner}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, make_shapes: Callable[..., Path]) -> Path:
+    return make_shapes(tmp_path_factory.mktemp("learners"), each=12)
+
+
+@pytest.fixture(scope="module")
+def images(root) -> pd.DataFrame:
+    return build_index(DataConfig(path=str(root)))
+
+
+def parts(images):
+    labels = pd.Categorical(images["label"]).codes.astype(np.int64)
+    number = np.arange(len(images)) % 3
+    return [Labelled(np.flatnonzero(number == part), labels[number == part]) for part in range(3)]
+
+
+def prepared(kind, images, root):
+    learner = build_learner(model(**CONFIGS[kind]), 3, device=CPU, label=kind)
+    learner.prepare(images.drop(columns=["label"]), root, clock=Clock())
+    return learner
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_kind_gives_probabilities_of_any_images_in_the_order_asked(kind, images, root, tmp_path):
+    learner = prepared(kind, images, root)
+    assert isinstance(learner, KINDS[kind])
+    train, val, test = parts(images)
+    outcome = learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
+    found = learner.probabilities(test.positions)
+    assert found.shape == (len(test.positions), 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(learner.probabilities(test.positions[::-1])[::-1], found, atol=1e-5)
+    assert outcome.best_epoch <= len(outcome.history) <= model(**CONFIGS[kind]).epochs
+    said = learner.describe()
+    assert {"device", "engine", "precision", "deterministic"} <= said.keys()
+
+
+@pytest.mark.parametrize("kind", ["probe", "head", "trained"])
+def test_the_classifier_behind_the_probabilities_gives_them(kind, images, root, tmp_path):
+    learner = prepared(kind, images, root)
+    train, val, test = parts(images)
+    learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
+    geometry = learner.classifier.backbone.preprocessing.geometry
+    pixels = torch.from_numpy(pixel_table(images, root, geometry=geometry).take(test.positions))
+    with torch.inference_mode():
+        expected = torch.softmax(learner.classifier.eval()(pixels), 1).numpy()
+    np.testing.assert_allclose(learner.probabilities(test.positions), expected, atol=1e-3)
+
+
+def test_the_majority_dummy_gives_the_class_frequencies_of_train(images, root, tmp_path):
+    learner = prepared("majority", images, root)
+    labels = np.array([0, 0, 0, 2, 2, 1, 0, 0], dtype=np.int64)
+    learner.fit(Labelled(np.arange(8), labels), Labelled(np.arange(2), labels[:2]), checkpoint=tmp_path / "c", key="")
+    np.testing.assert_allclose(learner.probabilities(np.arange(5)), [[5 / 8, 1 / 8, 2 / 8]] * 5)
+    assert learner.classifier is None
+
+
+def test_the_probe_is_fitted_on_all_views_and_chosen_on_plain_ones(images, root, tmp_path, monkeypatch):
+    given = {}
+    real = frozen.fit_linear_probe
+
+    def spy(train, val, **options):
+        given.update(train=train, val=val)
+        return real(train, val, **options)
+
+    monkeypatch.setattr(frozen, "fit_linear_probe", spy)
+    config = model(pixels=SIZE, augment={"flip": True, "views": 2})
+    learner = build_learner(config, 3, device=CPU, label="p")
+    learner.prepare(images, root, clock=Clock())
+    train, val, _ = parts(images)
+    learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
+    pixels = pixel_table(images, root, geometry=learner.classifier.backbone.preprocessing.geometry)
+    table = feature_table(learner.classifier.backbone, pixels, precision="fp32")
+    assert np.array_equal(given["train"][0][: len(train.labels)], table.plain[train.positions])
+    assert len(given["train"][0]) == len(given["train"][1]) == 2 * len(train.labels)
+    assert np.array_equal(given["train"][1], np.tile(train.labels, 2))
+    assert np.array_equal(given["val"][0], table.plain[val.positions])
+
+
+def test_relabelling_costs_no_pass_and_no_decoding(images, root, monkeypatch):
+    prepared("probe", images, root)
+    monkeypatch.setattr(decoding, "_decode", lambda *_: pytest.fail("decoded"))
+    clock = Clock()
+    learner = build_learner(model(**CONFIGS["probe"], seed=0), 3, device=CPU, label="p")
+    learner.prepare(images.assign(label="other"), root, clock=clock)
+    assert learner._features.passes == 0
+    assert clock.images_per_s == {}
+
+
+def test_a_probe_is_scikit_learns_on_the_cached_features(images, root, tmp_path):
+    learner = prepared("probe", images, root)
+    train, val, test = parts(images)
+    outcome = learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
+    features = learner._features.plain.astype(np.float64)
+    mean = features[train.positions].mean(axis=0)
+    scale = features[train.positions].std(axis=0)
+    scale = np.sqrt(np.mean(scale**2))
+    fitted = LogisticRegression(C=outcome.choices["C"], max_iter=5000, tol=1e-8)
+    fitted.fit((features[train.positions] - mean) / scale, train.labels)
+    expected = fitted.predict_proba((features[test.positions] - mean) / scale)
+    np.testing.assert_allclose(learner.probabilities(test.positions), expected, atol=1e-2)
+    assert {entry["C"] for entry in outcome.choices["tried"]} >= {outcome.choices["C"]}
+
+
+def test_class_weights_reach_the_loss(images, root, tmp_path, monkeypatch):
+    given = {}
+    real = training.fit
+    for room in (frozen, gradients):
+        monkeypatch.setattr(room, "fit", lambda *a, **options: given.update(options) or real(*a, **options))
+    labels = np.array([0] * 6 + [1] * 3 + [2], dtype=np.int64)
+    for kind in ("head", "trained"):
+        learner = build_learner(model(**CONFIGS[kind], class_weights="balanced"), 3, device=CPU, label="x")
+        learner.prepare(images, root, clock=Clock())
+        train = Labelled(np.arange(10), labels)
+        learner.fit(train, train, checkpoint=tmp_path / kind, key="k")
+        np.testing.assert_allclose(given["class_weights"].numpy(), [10 / 18, 10 / 9, 10 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["probe", "head", "trained"])
+def test_nothing_is_fitted_before_the_images_are_prepared(kind, images, tmp_path):
+    learner = build_learner(model(**CONFIGS[kind]), 3, device=CPU, label="x")
+    train, val, _ = parts(images)
+    with pytest.raises(ValueError, match="prepare"):
+        learner.fit(train, val, checkpoint=tmp_path / "c", key="k")

@@ -1,0 +1,100 @@
+"""Keys → rows: a key answers the finding at hand, and leaves standing what was answered before."""
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bestiary.audit.answers import LABEL_ISSUES, answers
+from bestiary.data.corrections.overlay import Correction
+from bestiary.issue_names import ISSUES, Issue
+from bestiary.review.edits import IMAGE_ISSUES, Key, pressed
+
+
+def row(action: str, *issues: str) -> Correction:
+    return Correction("", "", action, "dog" if action == "relabel" else "", issues=issues)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "key", "issue", "after"),
+    [
+        (None, "keep", "dark", row("keep", "dark")),
+        (row("keep", "dark"), "keep", "label_error", row("keep", "label_error", "dark")),
+        (row("keep", "dark"), "keep", "dark", row("keep", "dark")),
+        (row("keep"), "keep", "dark", row("keep")),  # all is well already
+        (row("drop"), "keep", "dark", row("keep", "dark")),
+        (row("relabel"), "keep", "dark", row("relabel", "dark")),
+        (row("relabel", "dark"), "keep", "label_error", row("keep", "label_error", "dark")),  # the label is right
+        (None, "relabel", "label_error", row("relabel")),
+        (None, "relabel", "dark", row("relabel", "dark")),
+        (row("keep", "label_error", "dark"), "relabel", "label_error", row("relabel", "dark")),
+        # A keep that names nothing let everything stand, found so far or not.
+        (
+            row("keep"),
+            "relabel",
+            "label_error",
+            row("relabel", *(one for one in IMAGE_ISSUES if one not in LABEL_ISSUES)),
+        ),
+        (row("drop"), "relabel", "outlier", row("relabel")),
+        (row("keep", "dark"), "drop", "dark", row("drop")),
+        (row("keep", "dark"), "drop", "outlier", row("drop", "dark")),
+        (row("relabel", "dark"), "drop", "outlier", row("drop", "dark")),
+        (row("drop", "dark"), "drop", "leak", row("drop", "dark")),
+        (row("drop", "dark"), "undo", "outlier", row("keep", "dark")),
+        (row("drop", "dark"), "keep", "outlier", row("keep", "outlier", "dark")),
+        (row("drop", "dark"), "relabel", "outlier", row("relabel", "dark")),
+        (None, "undo", "dark", None),
+        (row("keep", "dark"), "undo", "dark", None),
+        (row("keep", "label_error", "dark"), "undo", "dark", row("keep", "label_error")),
+        (row("keep"), "undo", "dark", row("keep", *(one for one in IMAGE_ISSUES if one != "dark"))),
+        (row("keep"), "drop", "dark", row("drop", *(one for one in IMAGE_ISSUES if one != "dark"))),
+        (row("drop"), "undo", "dark", None),
+        (row("relabel"), "undo", "label_error", None),
+        (row("relabel", "dark"), "undo", "label_error", row("keep", "dark")),
+    ],
+)
+def test_what_a_key_makes_of_a_row(before: Correction | None, key: Key, issue: str, after: Correction | None) -> None:
+    label = "dog" if key == "relabel" else ""
+    assert pressed(key, issue, label=label, before=before) == after  # type: ignore[arg-type]
+
+
+names = st.lists(st.sampled_from(IMAGE_ISSUES), max_size=3, unique=True)
+
+
+@given(
+    st.one_of(
+        st.none(), st.builds(lambda action, some: row(action, *some), st.sampled_from(["keep", "relabel"]), names)
+    ),
+    st.sampled_from(get_args(Key)),
+    st.sampled_from(IMAGE_ISSUES),
+)
+def test_a_key_answers_its_finding_and_what_was_let_stand_stays(
+    before: Correction | None, key: Key, issue: Issue
+) -> None:
+    after = pressed(key, issue, label="dog" if key == "relabel" else "", before=before)
+    assert (after is not None and answers(after, issue)) == (key != "undo")
+    for other in set(IMAGE_ISSUES) - {issue}:
+        if before is not None and answers(before, other) and (before.action == "keep" or other not in LABEL_ISSUES):
+            assert after is not None
+            assert answers(after, other)
+
+
+@given(
+    st.one_of(
+        st.none(), st.builds(lambda action, some: row(action, *some), st.sampled_from(["keep", "relabel"]), names)
+    ),
+    st.sampled_from(IMAGE_ISSUES),
+)
+def test_a_drop_taken_back_leaves_what_was_let_stand_before_it(before: Correction | None, issue: Issue) -> None:
+    dropped = pressed("drop", issue, before=before)
+    assert dropped is not None
+    after = pressed("undo", issue, before=dropped)
+    let_stand = set() if before is None else {one for one in IMAGE_ISSUES if one in before.issues}
+    if before is not None and before.action == "keep" and not before.issues:
+        let_stand = set(IMAGE_ISSUES)
+    assert {one for one in IMAGE_ISSUES if after is not None and answers(after, one)} == let_stand - {issue}
+
+
+def test_issues_of_an_image_are_those_that_are_asked_about_one() -> None:
+    assert set(ISSUES) - set(IMAGE_ISSUES) == {"unreadable", "shortcut", "small_class", "imbalance"}
