@@ -13,7 +13,7 @@ from bestiary.errors import ConfigError
 
 
 def parse_config(values: dict[str, Any], *, origin: str) -> StudyConfig:
-    """Check a plain mapping and settle its defaults.
+    """Check a plain mapping and resolve its defaults.
 
     Args:
         values: nested mapping as read from TOML.

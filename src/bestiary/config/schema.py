@@ -1,24 +1,52 @@
 """The configuration of a study as typed models.
 
-In: plain mappings (from TOML). Out: a frozen `StudyConfig` in which every `auto` that can be settled without
-looking at data or weights is settled. Owns `study.toml` together with `recipes`, which reads and writes it.
+In: plain mappings (from TOML). Out: a frozen `StudyConfig` in which every `auto` that can be resolved without
+reading data or weights is resolved. Owns `study.toml` together with `recipes`, which reads and writes it.
 
 Every field's description is also its documentation: `bestiary recipes show` and the docs print from here.
 """
 
 import re
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from bestiary.config.kinds import SIMPLE_CNN, ModelKind, default_weights, kind_of, reserved_names
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-MAJORITY = "majority"
-SIMPLE_CNN = "simple_cnn"
 NO_BACKBONE = "none"
-PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 
+T = TypeVar("T")
+
+
+class FrozenDict(dict[str, T]):
+    """A mapping that cannot be changed, as the models around it cannot."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a study's config cannot be changed: give another one to Study.create(..., config=...)")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+
+def _frozen(value: Mapping[str, T]) -> FrozenDict[T]:
+    return FrozenDict(value)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+# TOML gives lists; a tuple cannot be changed afterwards.
+Several = BeforeValidator(_as_tuple)
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 
@@ -31,8 +59,8 @@ class DataConfig(_Section):
     """Which images, and what they are called."""
 
     path: str = Field("", description="folder of class folders, CSV or Parquet table, or a named set")
-    rename: dict[str, Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=dict, description="class names as found -> as wanted"
+    rename: Annotated[dict[str, Annotated[str, Field(min_length=1)]], AfterValidator(_frozen)] = Field(
+        default_factory=FrozenDict, description="class names as found -> as wanted"
     )
     path_column: str = Field("path", description="table only: the column of image paths")
     label_column: str = Field("label", description="table only: the column of labels")
@@ -41,11 +69,11 @@ class DataConfig(_Section):
 
 
 class SplitConfig(_Section):
-    """How images are divided. Fractions are of all images that no folder or column has put into val or test."""
+    """How images are split. Fractions are of all images that no folder or column has put into val or test."""
 
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="share scored once, at the end")
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share on which choices are made")
-    seed: int = Field(0, ge=0, description="another seed, another division")
+    seed: int = Field(0, ge=0, description="of the random split")
     use_given: bool = Field(True, description="honour train/val/test folders or the split column")
     group_duplicates: Literal["near", "exact"] = Field(
         "near", description="which copies stay in one split: near ones too, as the audit finds them, or exact ones only"
@@ -87,15 +115,15 @@ class AuditConfig(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _settle_weights(cls, values: Any) -> Any:
+    def _resolve_weights(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("weights", "auto") == "auto":
-            return {**values, "weights": _default_weights(str(values.get("backbone", "tf_efficientnet_lite2")))}
+            return {**values, "weights": default_weights(str(values.get("backbone", "tf_efficientnet_lite2")))}
         return values
 
     @field_validator("backbone")
     @classmethod
     def _has_features(cls, value: str) -> str:
-        if value in (SIMPLE_CNN, MAJORITY):
+        if value == SIMPLE_CNN or value in reserved_names():
             raise ValueError(f"{value} has no features of its own: take a timm architecture")
         return value
 
@@ -167,25 +195,25 @@ class SweepConfig(_Section):
         le=1000,
         description="frozen backbone only: heads tried, the model's own and the lbfgs probe first; 0: off",
     )
-    hidden: Annotated[list[Annotated[int, Field(ge=0, le=65536)]], Field(min_length=1)] = Field(
-        [0, 64, 128, 256, 512], description="hidden units to draw from"
+    hidden: Annotated[tuple[Annotated[int, Field(ge=0, le=65536)], ...], Field(min_length=1), Several] = Field(
+        (0, 64, 128, 256, 512), description="hidden units to draw from"
     )
-    dropout: Annotated[list[Fraction], Field(min_length=1)] = Field(
-        [0.0, 0.25, 0.5], description="dropouts to draw from, where there is a hidden layer"
+    dropout: Annotated[tuple[Fraction, ...], Field(min_length=1), Several] = Field(
+        (0.0, 0.25, 0.5), description="dropouts to draw from, where there is a hidden layer"
     )
-    optimizers: Annotated[list[Literal["adam", "adamw", "sgd"]], Field(min_length=1)] = Field(
-        ["adam", "adamw", "sgd"], description="optimizers to draw from"
+    optimizers: Annotated[tuple[Literal["adam", "adamw", "sgd"], ...], Field(min_length=1), Several] = Field(
+        ("adam", "adamw", "sgd"), description="optimizers to draw from"
     )
-    learning_rate: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
-        [1e-4, 1e-2], description="lowest and highest, drawn evenly in the logarithm; ten times this for sgd"
+    learning_rate: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=2), Several] = Field(
+        (1e-4, 1e-2), description="lowest and highest, drawn evenly in the logarithm; ten times this for sgd"
     )
-    weight_decay: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
-        [1e-6, 1e-2], description="lowest and highest, drawn evenly in the logarithm"
+    weight_decay: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=2), Several] = Field(
+        (1e-6, 1e-2), description="lowest and highest, drawn evenly in the logarithm"
     )
 
     @field_validator("learning_rate", "weight_decay")
     @classmethod
-    def _lowest_first(cls, value: list[float]) -> list[float]:
+    def _lowest_first(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if value[0] > value[1]:
             raise ValueError(f"the lowest comes first: [{value[1]:g}, {value[0]:g}]")
         return value
@@ -210,6 +238,11 @@ class ModelConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
     activations: ActivationsConfig = ActivationsConfig()
     sweep: SweepConfig = SweepConfig()
+
+    @property
+    def kind(self) -> ModelKind:
+        """How this config becomes a model."""
+        return kind_of(self.model_dump())
 
     @property
     def caches_activations(self) -> bool:
@@ -237,17 +270,17 @@ class ModelConfig(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _settle_autos(cls, values: Any) -> Any:
+    def _resolve_autos(cls, values: Any) -> Any:
         """Replace the `auto`s that follow from the other fields, so that the saved config says what was done."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
         if values.get("weights", "auto") == "auto":
-            values["weights"] = _default_weights(str(values.get("backbone", "")))
+            values["weights"] = default_weights(str(values.get("backbone", "")))
         return values
 
     @model_validator(mode="after")
-    def _settle_training(self) -> Self:
+    def _resolve_training(self) -> Self:
         optimizer = self.optimizer
         if optimizer.name == "auto":
             linear_probe = self.frozen and not self.head.hidden
@@ -265,17 +298,7 @@ class ModelConfig(_Section):
 
     def _refuse_impossible_pairs(self) -> None:
         changes_images = self.augment.flip or self.augment.rotation_degrees > 0
-        if self.backbone == SIMPLE_CNN and self.weights != "random":
-            raise ValueError(f'simple_cnn has no pretrained weights: weights = "random", not {self.weights!r}')
-        if self.weights == "packaged" and self.backbone not in PACKAGED_BACKBONES:
-            raise ValueError(
-                f"no packaged weights for {self.backbone!r}: packaged are {', '.join(PACKAGED_BACKBONES)}; "
-                'else weights = "hub", "random" or a path'
-            )
-        if self.optimizer.name == "lbfgs" and (self.head.hidden or not self.frozen):
-            raise ValueError(
-                'optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"'
-            )
+        self.kind.refuse(self.model_dump())
         fixed = self.frozen or self.caches_activations
         if self.augment.views != 1 and not fixed:
             raise ValueError(
@@ -285,17 +308,6 @@ class ModelConfig(_Section):
             raise ValueError("augment.views > 1 needs augment.flip or augment.rotation_degrees, or all are the same")
         if fixed and self.augment.views == 1 and changes_images:
             raise ValueError("augment.views = 1 is the image as it is: raise it, or drop flip and rotation_degrees")
-        if self.sweep.configurations and (not self.frozen or self.backbone == MAJORITY):
-            raise ValueError(
-                f'sweep tries heads on the features of a frozen backbone: trainable = "head" and no {MAJORITY}, '
-                "or sweep.configurations = 0"
-            )
-
-
-def _default_weights(backbone: str) -> str:
-    if backbone in PACKAGED_BACKBONES:
-        return "packaged"
-    return "random" if backbone in (SIMPLE_CNN, MAJORITY) else "hub"
 
 
 class ReportConfig(_Section):
@@ -319,7 +331,9 @@ class StudyConfig(_Section):
     audit: AuditConfig = AuditConfig()
     split: SplitConfig = SplitConfig()
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, then mps, then cpu")
-    models: dict[str, ModelConfig] = Field(min_length=1, description="by name, in the order of the tables")
+    models: Annotated[dict[str, ModelConfig], AfterValidator(_frozen)] = Field(
+        min_length=1, description="by name, in the order of the tables"
+    )
     report: ReportConfig = ReportConfig()
     export: ExportConfig = ExportConfig()
 
@@ -334,7 +348,7 @@ class StudyConfig(_Section):
         return models
 
     @model_validator(mode="after")
-    def _audits_what_it_divides_by(self) -> Self:
+    def _audits_what_it_splits_by(self) -> Self:
         if self.split.group_duplicates == "near" and not self.audit.enabled:
             raise ValueError(
                 'split.group_duplicates = "near" needs the audit: set it to "exact", or audit.enabled = true'

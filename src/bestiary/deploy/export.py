@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from bestiary.config.schema import MAJORITY, ModelConfig, StudyConfig
+from bestiary.config.schema import ModelConfig
 from bestiary.data.geometry import Geometry
 from bestiary.deploy.bundle import CARD, FOLDER, ONNX, WEIGHTS, write_bundle_file
 from bestiary.deploy.card import write_card
@@ -24,7 +24,8 @@ from bestiary.errors import BundleError, StudyError, UsageError
 from bestiary.models.backbones import Preprocessing, rebuild_backbone
 from bestiary.models.classifier import Classifier, Portable
 from bestiary.models.heads import Head
-from bestiary.runs.record import MODEL, RunRecord, read_run, run_dir
+from bestiary.runs.record import MODEL, RunRecord
+from bestiary.snapshot import Snapshot
 from bestiary.store.files import cannot_write
 from bestiary.timing import now_utc
 
@@ -32,40 +33,39 @@ _OPSET = 17
 _TOLERANCE = 1e-3
 
 
-def export_model(study_dir: Path, *, config: StudyConfig, comparison: dict[str, Any], fingerprint: str = "") -> Path:
+def export_model(snapshot: Snapshot, *, fingerprint: str = "") -> Path:
     """Write the bundle of the chosen run.
 
     Args:
-        study_dir: the study.
-        config: `export.model` names the run, or "winner".
-        comparison: for the winner, and for the card.
+        snapshot: of a compared study; its config's `export.model` names the run, or "winner".
         fingerprint: of the inputs, kept in `bundle.json`.
 
     Returns:
         The model folder.
 
     Raises:
-        UsageError: the chosen model is the majority dummy.
+        UsageError: the chosen model is a baseline, which has no network.
         StudyError: there is no winner, or the chosen model was not run.
         BundleError: the ONNX file does not give the network's probabilities.
     """
-    name = comparison["winner"] if config.export.model == "winner" else config.export.model
+    config, place = snapshot.config, snapshot.paths.model
+    name = snapshot.comparison["winner"] if config.export.model == "winner" else config.export.model
     if name is None:
-        raise StudyError("no model to export: none but the dummy was run")
-    if config.models[name].backbone == MAJORITY:
-        raise UsageError(f"{name} is the majority dummy and has no network: set export.model to another model")
-    run = read_run(study_dir, name)
-    if run.status.status != "done":
+        raise StudyError("no model to export: none but a baseline was run")
+    if config.models[name].kind.is_baseline:
+        raise UsageError(f"{name} is a baseline and has no network: set export.model to another model")
+    run = snapshot.run(name)
+    if not run.done:
         raise StudyError(f"{name} was not run and cannot be exported: {run.status.reason}")
     try:
-        with tempfile.TemporaryDirectory(dir=study_dir, prefix=".model.") as temporary:
+        with tempfile.TemporaryDirectory(dir=snapshot.paths.folder, prefix=".model.") as temporary:
             folder = Path(temporary) / FOLDER
             folder.mkdir()
-            _fill(folder, study_dir, run, comparison=comparison, data=config.data.path, key=fingerprint)
-            _put_in_place(folder, study_dir / FOLDER, aside=Path(temporary) / "old")
+            _fill(folder, snapshot, run, key=fingerprint)
+            _put_in_place(folder, place, aside=Path(temporary) / "old")
     except OSError as error:
-        raise cannot_write(study_dir / FOLDER, error) from error
-    return study_dir / FOLDER
+        raise cannot_write(place, error) from error
+    return place
 
 
 def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
@@ -74,18 +74,17 @@ def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
     folder.rename(place)
 
 
-def _fill(folder: Path, study_dir: Path, run: RunRecord, *, comparison: dict[str, Any], data: str, key: str) -> None:
-    name = run.status.model
+def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, key: str) -> None:
     # The run's own config, not the study's: it has the head that a sweep chose.
     model = ModelConfig.model_validate(run.config)
-    shutil.copyfile(run_dir(study_dir, name) / MODEL, folder / WEIGHTS)
+    shutil.copyfile(snapshot.paths.run(run.status.model) / MODEL, folder / WEIGHTS)
     preprocessing = preprocessing_from(run.environment["preprocessing"])
-    class_names = run.metrics["class_names"]
-    classifier = load_classifier(folder / WEIGHTS, model, preprocessing, class_count=len(class_names))
+    names = run.fit["class_names"]
+    classifier = load_classifier(folder / WEIGHTS, model, preprocessing, class_count=len(names))
     difference = write_onnx(folder / ONNX, classifier)
     content = {
-        "model": name,
-        "class_names": class_names,
+        "model": run.status.model,
+        "class_names": names,
         "preprocessing": preprocessing.as_dict(),
         "config": model.model_dump(mode="json"),
         "precision": run.environment["precision"],
@@ -95,7 +94,7 @@ def _fill(folder: Path, study_dir: Path, run: RunRecord, *, comparison: dict[str
         "fingerprint": key,
     }
     write_bundle_file(folder, content)
-    write_card(folder / CARD, run, comparison=comparison, data=data)
+    write_card(folder / CARD, run, comparison=snapshot.comparison, data=snapshot.config.data.path)
 
 
 def preprocessing_from(values: dict[str, Any]) -> Preprocessing:

@@ -17,7 +17,8 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from bestiary.config.schema import MAJORITY, SIMPLE_CNN, ModelConfig, PixelsConfig
+from bestiary.config.kinds import SIMPLE_CNN, reserved_names
+from bestiary.config.schema import ModelConfig, PixelsConfig
 from bestiary.data.geometry import Geometry
 from bestiary.errors import ConfigError, WeightsError
 from bestiary.models import weights as sources
@@ -167,7 +168,7 @@ def check_backbone(name: str) -> None:
     Raises:
         ConfigError: names the closest ones that there are.
     """
-    if name in (MAJORITY, SIMPLE_CNN):
+    if name == SIMPLE_CNN or name in reserved_names():
         return
     architecture, _, tag = name.partition(".")
     if timm.is_model(architecture):
@@ -177,7 +178,10 @@ def check_backbone(name: str) -> None:
         return
     close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
     hint = f"did you mean {', '.join(close)}? " if close else ""
-    raise ConfigError(f"backbone = {name!r}: no such architecture; {hint}there are simple_cnn, majority and timm's")
+    raise ConfigError(
+        f"backbone = {name!r}: no such architecture; {hint}there are "
+        f"{', '.join((SIMPLE_CNN, *reserved_names()))} and timm's"
+    )
 
 
 def build_backbone(config: ModelConfig) -> Backbone:

@@ -5,7 +5,6 @@ In: images. Out: the fitted head on its backbone. Caches features; see `features
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,9 @@ from bestiary.models.batches import FeatureSource, Source
 from bestiary.models.extract.features import FeatureTable, feature_table
 from bestiary.models.head_worker import Matrix
 from bestiary.models.heads import fit_linear_probe
-from bestiary.models.learner import Labelled, NetworkLearner, Outcome, Positions, Probabilities
+from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
 from bestiary.models.sweep import describe_sweep, fit_heads, propose_heads
-from bestiary.models.training import Loop, fit, predict_probabilities
+from bestiary.models.training import Loop, fit, predict_logits
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 
@@ -41,7 +40,9 @@ class FrozenLearner(NetworkLearner):
             device=self._device,
             progress=progress,
         )
-        clock.add("features", self._features.seconds, images=self._features.passes)
+        passes = self._features.passes
+        cached = len(images) * len(self._features.views) - passes
+        clock.add("features", self._features.seconds, images=passes, cached=cached)
 
     def fit(
         self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT
@@ -77,7 +78,7 @@ class FrozenLearner(NetworkLearner):
         )
         self.classifier.head, best = sweep.head, sweep.best
         counts = self.classifier.parameter_counts()
-        return Outcome(best.history, best.best_epoch, describe_sweep(sweep), counts, settled=best.config)
+        return Outcome(best.history, best.best_epoch, describe_sweep(sweep), counts, chosen=best.config)
 
     def _fit_probe(self, train: Labelled, val: Labelled, *, parameters: dict[str, int], progress: Progress) -> Outcome:
         features = self._known_features()
@@ -102,13 +103,13 @@ class FrozenLearner(NetworkLearner):
         }
         return Outcome((), 0, choices, parameters)
 
-    def probabilities(self, positions: Positions) -> Probabilities:
+    def logits(self, positions: Positions) -> Logits:
         source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))
         cpu = torch.device("cpu")
         loop = Loop(self.classifier.head, self.classifier.head, self.classifier.head.train)
-        return predict_probabilities(loop, source, batch_size=_EVALUATION_BATCH, device=cpu, precision="fp32")
+        return predict_logits(loop, source, batch_size=_EVALUATION_BATCH, device=cpu, precision="fp32")
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         features = self._known_features()
         return {**super().describe(), "engine": features.engine, "precision": features.precision}
 

@@ -7,7 +7,6 @@ In: images. Out: the trained network. Where only the last stages are trained, it
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,10 @@ from bestiary.errors import CannotCutError
 from bestiary.models.augment import views_of
 from bestiary.models.batches import ActivationSource, PixelSource, Source
 from bestiary.models.extract.activations import ActivationStores, ActivationTable
-from bestiary.models.learner import Labelled, NetworkLearner, Outcome, Positions, Probabilities
+from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
 from bestiary.models.partial.boundary import Cut, cut
 from bestiary.models.partial.convolutions import fast_convolutions
-from bestiary.models.training import Loop, fit, predict_probabilities
+from bestiary.models.training import Loop, fit, predict_logits
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 
@@ -42,7 +41,8 @@ class GradientLearner(NetworkLearner):
             self._prepare_activations(pixels, clock=clock, progress=progress)
         if self._activations is None:
             self._pixels = pixel_table(images, root, geometry=geometry, progress=progress)
-            clock.add("pixels", self._pixels.seconds, images=self._pixels.decoded)
+            decoded = self._pixels.decoded
+            clock.add("pixels", self._pixels.seconds, images=decoded, cached=len(images) - decoded)
 
     def _prepare_activations(self, pixels: PixelsOnDemand, *, clock: Clock, progress: Progress) -> None:
         try:
@@ -60,7 +60,9 @@ class GradientLearner(NetworkLearner):
             self._whole_because = stores.too_large(pixels.keys, max_gb=self._config.activations.max_gb)
             if not self._whole_because:
                 self._activations = stores.table(pixels, progress=progress)
-                clock.add("activations", self._activations.seconds, images=self._activations.passes)
+                passes = self._activations.passes
+                cached = len(pixels.keys) * len(self._activations.arrays) - passes
+                clock.add("activations", self._activations.seconds, images=passes, cached=cached)
                 return
         progress.say(f"  {self._label}: {self._whole_because}: the whole network runs in every step, which is slower")
 
@@ -85,14 +87,14 @@ class GradientLearner(NetworkLearner):
             )
         return Outcome(result.history, result.best_epoch, {}, self.classifier.parameter_counts())
 
-    def probabilities(self, positions: Positions) -> Probabilities:
+    def logits(self, positions: Positions) -> Logits:
         source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))
         with self._fast():
-            return predict_probabilities(
+            return predict_logits(
                 self._loop(), source, batch_size=self._config.batch_size, device=self._device, precision=self._precision
             )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         said = super().describe()
         if not self._config.caches_activations:
             return said

@@ -1,12 +1,13 @@
-"""What every learner is: config and images in, fitted weights and probabilities out.
+"""What every learner is: config and images in, fitted weights and logits out.
 
-`prepare` sees images without labels; `fit` sees the labels of train and val alone. The learners themselves stand in
-`learners` (the dummy), `frozen` and `gradients`.
+`prepare` sees images without labels; `fit` sees the labels of train and val alone. Which learner a config has is
+declared in `config.kinds`; the learners stand in `majority`, `frozen` and `gradients`.
 """
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +15,19 @@ import pandas as pd
 import torch
 
 from bestiary.config.schema import ModelConfig
-from bestiary.models.backbones import Backbone
+from bestiary.models.backbones import Backbone, build_backbone
 from bestiary.models.classifier import Classifier
 from bestiary.models.devices import describe_device, settle_precision
+from bestiary.models.heads import Head
 from bestiary.models.training import Epoch, balanced_weights
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 
 Positions = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
-Probabilities = npt.NDArray[np.float32]
+Logits = npt.NDArray[np.float32]
+State = dict[str, torch.Tensor]
+Description = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,22 +47,26 @@ class Outcome:
         best_epoch: whose weights were kept; 0 where there are no epochs.
         choices: what validation chose besides the epoch.
         parameters: `total` and `trainable`.
-        settled: the config with the head that a sweep chose; None where there was no sweep.
+        chosen: the config with the head that a sweep chose; None where there was no sweep.
     """
 
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
     choices: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=lambda: {"total": 0, "trainable": 0})
-    settled: ModelConfig | None = None
+    chosen: ModelConfig | None = None
 
 
 class Learner(Protocol):
-    """One model, from its config to probabilities. Call `prepare`, then `fit`, then `probabilities`."""
+    """One model, from its config to logits. Call `prepare`, then `fit` or `load`, then `logits`."""
+
+    @classmethod
+    def build(cls, config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Self:
+        """A learner with the weights that it begins with; see `build_learner`."""
 
     @property
     def classifier(self) -> Classifier | None:
-        """The fitted network, on the CPU; None for the dummy."""
+        """The fitted network, on the CPU; None for a baseline."""
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
         """Decode the images, and run frozen passes over them. No labels are read."""
@@ -68,15 +76,43 @@ class Learner(Protocol):
     ) -> Outcome:
         """Learn from train, choose on val."""
 
-    def probabilities(self, positions: Positions) -> Probabilities:
-        """`(n, class_count) float32` of prepared images."""
+    def logits(self, positions: Positions) -> Logits:
+        """`(n, class_count) float32` of prepared images: probabilities are their softmax."""
 
-    def describe(self) -> dict[str, Any]:
+    def state(self) -> State:
+        """What was fitted, as tensors on the CPU: `load` takes it."""
+
+    def load(self, state: State) -> None:
+        """Take up what an earlier learner of the same config had fitted.
+
+        Raises:
+            RuntimeError: it does not fit the config.
+        """
+
+    def describe(self) -> Description:
         """Device, engine, precision, preprocessing: for the run's record."""
 
 
+def build_learner(config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Learner:
+    """The learner that a config asks for, with its weights.
+
+    Args:
+        config: the model.
+        class_count: how many classes.
+        device: where to compute.
+        label: the model's name, for progress bars.
+
+    Raises:
+        ConfigError: no such architecture, or an impossible geometry.
+        WeightsError: the weights cannot be had.
+    """
+    module, _, name = config.kind.learner.partition(":")
+    kind: type[Learner] = getattr(import_module(module), name)
+    return kind.build(config, class_count, device=device, label=label)
+
+
 class NetworkLearner:
-    """What the two learners with a network share."""
+    """What the learners with a network share."""
 
     def __init__(
         self, config: ModelConfig, classifier: Classifier, class_count: int, *, device: torch.device, label: str
@@ -89,11 +125,27 @@ class NetworkLearner:
         self._precision: Literal["fp32", "bf16"] = settle_precision(config.precision, device)
         classifier.freeze_all_but(config.trainable_stages)
 
+    @classmethod
+    def build(cls, config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Self:
+        backbone = build_backbone(config)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            head = Head(backbone.feature_count, class_count, hidden=config.head.hidden, dropout=config.head.dropout)
+        return cls(config, Classifier(backbone, head), class_count, device=device, label=label)
+
     @property
     def _backbone(self) -> Backbone:
         return self.classifier.backbone
 
-    def describe(self) -> dict[str, Any]:
+    def state(self) -> State:
+        state = self.classifier.state_dict()
+        return {key: value.detach().to("cpu").contiguous().clone() for key, value in state.items()}
+
+    def load(self, state: State) -> None:
+        self.classifier.load_state_dict(state)
+        self.classifier.eval()
+
+    def describe(self) -> Description:
         return {
             **describe_device(self._device),
             "engine": "torch",

@@ -141,11 +141,12 @@ def fit(
     return state.finish()
 
 
-def predict_probabilities(
+def predict_logits(
     loop: Loop, source: Source, *, batch_size: int, device: torch.device, precision: Literal["fp32", "bf16"]
 ) -> npt.NDArray[np.float32]:
-    """Probabilities of every image of a source, plain: `(n, class_count) float32`, rows sum to 1."""
-    return torch.softmax(_logits(loop, source, batch_size=batch_size, device=device, precision=precision), 1).numpy()
+    """Logits of every image of a source, plain: `(n, class_count) float32`."""
+    logits = _logits(loop, source, batch_size=batch_size, device=device, precision=precision)
+    return np.asarray(logits.numpy(), dtype=np.float32)
 
 
 def balanced_weights(labels: npt.NDArray[np.int64], class_count: int) -> torch.Tensor:

@@ -1,195 +1,191 @@
-"""One model's config → one run.
+"""Fitting: the images and labels of train and val, and one model's config → weights, and logits of val and test.
 
-In: index, splits and a config. Out: the run's record on disk (see `runs`). Training sees the labels of train and val.
-The test split is scored once, after the weights are fixed and saved, and the record says when. Labels are those of the
-corrected index; where corrections touch the test split, the same probabilities give the figures on labels as given too.
+In: images with their splits, and a config. Out: the run's record on disk (see `record`), without figures. No label of
+the test split is read here; the logits are those of every image that was drawn into val or test, dropped ones too, so
+that a label that changes later changes figures alone (see `evaluation`).
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from bestiary.config.schema import ModelConfig, StudyConfig
-from bestiary.data.datasets import data_root
-from bestiary.data.index import class_names
-from bestiary.errors import TrainingError, WeightsError
-from bestiary.evaluate.metrics import as_given_metrics, split_metrics
-from bestiary.models.classifier import Classifier
+from bestiary.errors import StudyError, TrainingError, WeightsError
 from bestiary.models.devices import pick_device
-from bestiary.models.learners import Labelled, Learner, Outcome, Probabilities, build_learner
+from bestiary.models.learner import Labelled, Learner, Outcome, State, build_learner
 from bestiary.progress import SILENT, Progress
-from bestiary.runs import record as runs
 from bestiary.runs.environment import describe_environment, package_versions
+from bestiary.runs.evaluation import lacking
+from bestiary.runs.record import (
+    CHECKPOINT,
+    MODEL,
+    Logits,
+    RunStatus,
+    read_logits,
+    read_run,
+    write_logits,
+    write_results,
+    write_status,
+)
 from bestiary.store.files import write_bytes
 from bestiary.timing import Clock, now_utc
 
 
-def run_model(
-    study_dir: Path,
-    name: str,
-    *,
-    key: str,
+def fit_model(
+    folder: Path,
     config: StudyConfig,
-    index: pd.DataFrame,
-    splits: pd.DataFrame,
+    images: pd.DataFrame,
+    *,
+    root: Path,
+    key: str,
+    weights_sha256: str = "",
     progress: Progress = SILENT,
-) -> runs.RunStatus:
-    """Train one model of a study, score it once on test, and write its record.
+) -> RunStatus:
+    """Fit one model of a study and write its record.
 
     A model whose weights cannot be had, or whose training diverges at once, is recorded as "not run", with the reason.
 
     Args:
-        study_dir: the study's folder.
-        name: one of `config.models`.
-        key: the run's fingerprint, see `runs.run_fingerprints`.
+        folder: the run's, `runs/<name>`; its name is one of `config.models`.
         config: the study's.
-        index: all files, with corrections.
-        splits: which image is in which split; see `splits.without`.
+        images: `image_id, path, sha256, label, split, drawn` of the images of the study.
+        root: the folder that paths are relative to.
+        key: of the weights, see `keys.fit_keys`.
+        weights_sha256: of the local weights file; empty where there is none.
         progress: told of every stage.
 
     Raises:
         ConfigError: no such architecture or device, or an impossible geometry.
         BestiaryError: the data changed, or a file cannot be written.
     """
+    name = folder.name
     model, started_at = config.models[name], now_utc()
-    version = package_versions()["bestiary"] or ""
+    names = class_names(images)
+    status = RunStatus(
+        name, model.kind.name, "done", key, started_at, "", package_versions()["bestiary"] or "", "", weights_sha256
+    )
+    chosen = model
     try:
-        learner = build_learner(model, len(class_names(index)), device=pick_device(config.device), label=name)
-        scored_at, settled = _fit_and_score(
-            learner, study_dir, name, key=key, config=config, index=index, splits=splits, progress=progress
-        )
+        learner = build_learner(model, len(names), device=pick_device(config.device), label=name)
+        chosen = _fit(learner, folder, images, names, root=root, key=key, progress=progress) or model
     except (WeightsError, TrainingError) as error:
         progress.say(f"  {name}: not run. {error}")
-        settled = model
-        status = runs.RunStatus(name, "not run", key, started_at, now_utc(), version, reason=str(error))
-    else:
-        status = runs.RunStatus(name, "done", key, started_at, now_utc(), version, test_scored_at=scored_at)
-    runs.write_status(study_dir, status, settled)
+        status = replace(status, status="not run", reason=str(error))
+    status = replace(status, finished_at=now_utc())
+    write_status(folder, status, chosen)
     # The record is whole: only now may the checkpoint go.
-    (runs.run_dir(study_dir, name) / runs.CHECKPOINT).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return status
 
 
-def _fit_and_score(
-    learner: Learner,
-    study_dir: Path,
-    name: str,
-    *,
-    key: str,
-    config: StudyConfig,
-    index: pd.DataFrame,
-    splits: pd.DataFrame,
-    progress: Progress,
-) -> tuple[str, ModelConfig]:
-    """When test was scored, and the config with what a sweep chose."""
-    names, clock, folder = class_names(index), Clock(), runs.run_dir(study_dir, name)
-    images = _images(index, splits)
-    learner.prepare(images, data_root(config.data.path), clock=clock, progress=progress)
+def class_names(images: pd.DataFrame) -> list[str]:
+    """The classes that a model is fitted on: those of train, in alphabetical order."""
+    return sorted(images.loc[images["split"] == "train", "label"].unique())
 
+
+def _fit(
+    learner: Learner,
+    folder: Path,
+    images: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    root: Path,
+    key: str,
+    progress: Progress,
+) -> ModelConfig | None:
+    """Fit, save the weights, then see what they say of val and test; returns the config with what a sweep chose."""
+    clock, images = Clock(), _in_order(images)
+    learner.prepare(images, root, clock=clock, progress=progress)
     start = time.perf_counter()
     outcome = learner.fit(
         _labelled(images, "train", names),
         _labelled(images, "val", names),
-        checkpoint=folder / runs.CHECKPOINT,
+        checkpoint=folder / CHECKPOINT,
         key=key,
         progress=progress,
     )
-    clock.add("fit", time.perf_counter() - start, images=0)
-    if learner.classifier is not None:
-        save_classifier(folder / runs.MODEL, learner.classifier)
-    val_table, val_metrics, _ = _score(learner, images, "val", names)
+    clock.add("fit", time.perf_counter() - start)
+    write_weights(folder / MODEL, learner.state())
 
-    scored_at = now_utc()
     start = time.perf_counter()
-    test_table, test_metrics, as_given = _score(learner, images, "test", names)
-    clock.add("score", time.perf_counter() - start, images=0)
-
-    runs.write_results(
-        study_dir,
-        name,
+    positions = np.flatnonzero(images["drawn"].isin(("val", "test")))
+    logits = Logits(tuple(images["image_id"].iloc[positions]), tuple(names), learner.logits(positions))
+    clock.add("score", time.perf_counter() - start)
+    write_results(
+        folder,
         environment=describe_environment(learner.describe()),
         history=outcome.history,
-        metrics={
-            **_metrics(name, names, outcome, clock, learner, val=val_metrics, test=test_metrics, scored_at=scored_at),
-            "test_as_given": as_given,
-        },
-        predictions=pd.concat([val_table, test_table], ignore_index=True),
+        fit=_found(folder.name, names, outcome, clock, learner),
+        logits=logits,
     )
-    return scored_at, outcome.settled or config.models[name]
+    return outcome.chosen
 
 
-def _images(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
-    """The images to prepare: those of a split, and dropped ones that were drawn into test (their `split` is "")."""
-    drawn = splits["drawn"] if "drawn" in splits else splits["split"]
-    places = splits[["image_id", "split"]].assign(drawn=drawn)
-    places = places[(places["split"] != "") | (drawn == "test")]
-    images = places.merge(index, on="image_id", how="left", validate="one_to_one")
-    return images if "label_given" in images else images.assign(label_given=images["label"])
+def _in_order(images: pd.DataFrame) -> pd.DataFrame:
+    """The images to prepare, in an order that no file name changes; dropped ones only if they were drawn to score."""
+    wanted = images[(images["split"] != "") | images["drawn"].isin(("val", "test"))]
+    return wanted.sort_values(["sha256", "label", "image_id"], kind="stable").reset_index(drop=True)
 
 
 def _labelled(images: pd.DataFrame, split: str, names: Sequence[str]) -> Labelled:
     positions = np.flatnonzero(images["split"] == split)
-    return Labelled(positions, _class_numbers(images.iloc[positions]["label"], names))
+    labels = pd.Index(names).get_indexer(images["label"].iloc[positions])
+    return Labelled(positions, np.asarray(labels, dtype=np.int64))
 
 
-def _class_numbers(labels: pd.Series, names: Sequence[str]) -> Any:
-    return pd.Categorical(labels, categories=list(names)).codes.astype(np.int64)
-
-
-def _score(
-    learner: Learner, images: pd.DataFrame, split: str, names: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any] | None]:
-    """Predictions and figures of one split, and those on labels as given where corrections touch it.
-
-    The only place where a split's labels meet probabilities.
-    """
-    drawn = images[images["drawn"] == split]
-    probabilities: Probabilities = learner.probabilities(drawn.index.to_numpy(dtype=np.int64))
-    kept = (drawn["split"] == split).to_numpy()
-    rows = drawn[kept]
-    table = runs.predictions_table(rows, probabilities[kept], names)
-    figures = split_metrics(_class_numbers(rows["label"], names), probabilities[kept], class_names=names)
-    relabelled, dropped = int((rows["label"] != rows["label_given"]).sum()), int((~kept).sum())
-    if not relabelled and not dropped:
-        return table, figures, None
-    given = _class_numbers(drawn["label_given"], names)
-    return table, figures, as_given_metrics(given, probabilities, relabelled=relabelled, dropped=dropped)
-
-
-def _metrics(
-    name: str,
-    names: Sequence[str],
-    outcome: Outcome,
-    clock: Clock,
-    learner: Learner,
-    *,
-    val: dict[str, Any],
-    test: dict[str, Any],
-    scored_at: str,
-) -> dict[str, Any]:
-    preprocessing = learner.describe().get("preprocessing", {})
+def _found(name: str, names: Sequence[str], outcome: Outcome, clock: Clock, learner: Learner) -> dict[str, Any]:
     return {
         "model": name,
         "class_names": list(names),
-        "val": val,
-        "test": test,
-        "test_scored_at": scored_at,
         "parameters": outcome.parameters,
         "seconds": clock.seconds,
         "images_per_s": clock.images_per_s,
+        "cached": clock.cached,
         "epochs": len(outcome.history),
         "best_epoch": outcome.best_epoch,
         "choices": outcome.choices,
-        "geometry": preprocessing.get("geometry", {}),
+        "geometry": learner.describe().get("preprocessing", {}).get("geometry", {}),
     }
 
 
-def save_classifier(path: Path, classifier: Classifier) -> None:
-    """Write the weights as safetensors, atomically."""
-    state = {key: value.detach().to("cpu").contiguous().clone() for key, value in classifier.state_dict().items()}
+def write_weights(path: Path, state: State) -> None:
+    """Write what a learner fitted as safetensors, atomically."""
     write_bytes(path, save(state))
+
+
+def add_logits(
+    folder: Path, config: StudyConfig, images: pd.DataFrame, *, root: Path, progress: Progress = SILENT
+) -> None:
+    """Let the saved weights say of newly drawn val and test images what they think; nothing is trained.
+
+    Args:
+        folder: of a whole run.
+        config: the study's.
+        images: as in `fit_model`.
+        root: the folder that paths are relative to.
+        progress: told of every stage.
+
+    Raises:
+        StudyError: the weights do not fit the run's config.
+    """
+    record, logits = read_run(folder), read_logits(folder)
+    new = _in_order(lacking(logits.image_ids, images))
+    model = ModelConfig.model_validate(record.config)
+    learner = build_learner(model, len(logits.class_names), device=pick_device(config.device), label=folder.name)
+    try:
+        learner.load(load_file(folder / MODEL))
+    except (RuntimeError, SafetensorError) as error:
+        raise StudyError(
+            f"{folder / MODEL} does not fit its config ({error}): delete {folder} and train again"
+        ) from error
+    learner.prepare(new, root, clock=Clock(), progress=progress)
+    values = np.concatenate([logits.values, learner.logits(np.arange(len(new)))])
+    write_logits(folder, Logits((*logits.image_ids, *new["image_id"]), logits.class_names, values))
+    write_status(folder, record.status, model)

@@ -1,191 +1,237 @@
 """The record of a run on disk.
 
-In: what an experiment found. Out: `runs/<name>/`, which this module owns: `run.toml`, `environment.json`,
-`history.parquet`, `metrics.json`, `predictions.parquet`, `model.safetensors`. No torch here, so that old studies stay
-readable without it.
+In: what fitting and evaluating found. Out: `runs/<name>/`, which this module owns: `run.toml`, `environment.json`,
+`history.parquet`, `fit.json`, `logits.parquet`, `model.safetensors`, and `figures.json`, which is made from the logits.
+No torch here, so that old studies stay readable without it.
 
-`run.toml` is written last and holds the hashes of the others: a run without it, of another fingerprint, or with a file
-that is missing or altered is not complete, and is done again.
+`run.toml` is written last and holds the hashes of the others but `figures.json`: a run without it, of another key, or
+with a file that is missing or altered is not complete, and is fitted again. Formats carry a number: a run of an older
+bestiary is not misread, it is refused with the way out.
 """
 
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tomli_w
 
-from bestiary.config.schema import MAJORITY, ModelConfig, StudyConfig
-from bestiary.data.index import index_fingerprint
-from bestiary.errors import StudyError
-from bestiary.store.files import read_json, write_json, write_text
-from bestiary.store.hashing import fingerprint, sha256_file
+from bestiary.config.schema import ModelConfig
+from bestiary.errors import BestiaryError, StudyError
+from bestiary.store.files import read_json, write_atomically, write_json, write_text
+from bestiary.store.hashing import sha256_file
 from bestiary.store.tables import read_table, write_table
 
-RUNS = "runs"
-RUN, ENVIRONMENT, HISTORY, METRICS = "run.toml", "environment.json", "history.parquet", "metrics.json"
-PREDICTIONS, MODEL, CHECKPOINT = "predictions.parquet", "model.safetensors", "checkpoint.safetensors"
-PROBABILITY_PREFIX = "p:"
-
-_RESULTS = (ENVIRONMENT, HISTORY, METRICS, PREDICTIONS, MODEL)
+FORMAT = 2
+RUN, ENVIRONMENT, HISTORY, FIT = "run.toml", "environment.json", "history.parquet", "fit.json"
+LOGITS, MODEL, CHECKPOINT, FIGURES = "logits.parquet", "model.safetensors", "checkpoint.safetensors", "figures.json"
 
 HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+
+_RESULTS = (ENVIRONMENT, HISTORY, FIT, LOGITS, MODEL)
+_PREFIX = "logit:"
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What `run.toml` says of a run besides its config. Times are UTC."""
+    """What `run.toml` says of a run besides its config. Times are UTC.
+
+    Attributes:
+        kind: of the model, see `config.kinds`.
+        key: of what the weights depend on, see `runs.keys`.
+        weights_sha256: of the local weights file that it began with; empty where there was none.
+    """
 
     model: str
+    kind: str
     status: Literal["done", "not run"]
-    fingerprint: str
+    key: str
     started_at: str
     finished_at: str
     bestiary_version: str
     reason: str = ""
-    test_scored_at: str = ""
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a model says of images: logits `(n, class_count) float32`, rows by `image_ids`, columns by `class_names`."""
+
+    image_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    values: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A complete run, read back. The tables are empty and `metrics` is {} where the model was not run."""
+    """A run, read back. All but `status` and `config` is empty where the model was not run.
+
+    Attributes:
+        config: of the model, with the head that a sweep chose.
+        environment: versions, device, precision, preprocessing.
+        history: one row an epoch.
+        fit: what fitting found: class names, parameters, seconds, epochs, choices.
+        figures: of val and test, with intervals; empty until they have been evaluated.
+    """
 
     status: RunStatus
     config: dict[str, Any]
     environment: dict[str, Any]
     history: pd.DataFrame
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
+    fit: dict[str, Any]
+    figures: dict[str, Any]
+
+    @property
+    def done(self) -> bool:
+        """Whether the model was fitted."""
+        return self.status.status == "done"
 
 
-def run_dir(study_dir: Path, name: str) -> Path:
-    """The folder of a run."""
-    return study_dir / RUNS / name
+def write_results(
+    folder: Path, *, environment: dict[str, Any], history: Sequence[Any], fit: dict[str, Any], logits: Logits
+) -> None:
+    """Write everything of a fit but its weights and its status."""
+    write_json(folder / ENVIRONMENT, environment)
+    write_table(folder / HISTORY, pd.DataFrame([asdict(row) for row in history], columns=list(HISTORY_COLUMNS)))
+    write_json(folder / FIT, fit)
+    write_logits(folder, logits)
 
 
-def run_fingerprints(config: StudyConfig, *, index: pd.DataFrame, splits: pd.DataFrame) -> dict[str, str]:
-    """What each model's run depends on: images, labels, splits and the model's own config, not the other models'."""
-    # Dropped images of the test split count for the figures on labels as given.
-    columns = ["image_id", "split"] + (["drawn"] if "drawn" in splits else [])
-    data = fingerprint([index_fingerprint(index), splits[columns].to_numpy().tolist(), "rules 1"])
-    return {
-        name: fingerprint([data, config.device, model.model_dump(mode="json")]) for name, model in config.models.items()
-    }
-
-
-def write_status(study_dir: Path, status: RunStatus, config: ModelConfig) -> None:
+def write_status(folder: Path, status: RunStatus, config: ModelConfig) -> None:
     """Write `run.toml`, with the hash of every other file: from now on the run counts as complete.
 
     Args:
-        study_dir: the study's folder.
+        folder: the run's.
         status: how the run ended.
         config: the model's, with the head that a sweep chose: what the saved weights belong to.
     """
-    folder = run_dir(study_dir, status.model)
     files = {name: sha256_file(folder / name) for name in _RESULTS if (folder / name).exists()}
     record = {
-        "run": status.__dict__,
+        "format": FORMAT,
+        "run": asdict(status),
         "files": files if status.status == "done" else {},
         "config": config.model_dump(mode="json"),
     }
     write_text(folder / RUN, tomli_w.dumps(record))
 
 
-def write_results(
-    study_dir: Path,
-    name: str,
-    *,
-    environment: dict[str, Any],
-    history: Sequence[Any],
-    metrics: dict[str, Any],
-    predictions: pd.DataFrame,
-) -> None:
-    """Write everything of a run but its status and its model."""
-    folder = run_dir(study_dir, name)
-    write_json(folder / ENVIRONMENT, environment)
-    write_table(folder / HISTORY, pd.DataFrame([row.__dict__ for row in history], columns=list(HISTORY_COLUMNS)))
-    write_table(folder / PREDICTIONS, predictions)
-    write_json(folder / METRICS, metrics)
-
-
-def _read_record(study_dir: Path, name: str) -> dict[str, Any]:
-    """All of `run.toml`."""
-    return tomllib.loads((run_dir(study_dir, name) / RUN).read_text(encoding="utf-8"))
-
-
-def read_status(study_dir: Path, name: str) -> RunStatus | None:
-    """What `run.toml` says; None where there is none, or where it is damaged."""
+def _read_toml(folder: Path) -> dict[str, Any]:
+    """All of `run.toml`; empty where there is none, or where it is damaged."""
     try:
-        record = _read_record(study_dir, name)
+        return tomllib.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+
+
+def is_older(folder: Path) -> bool:
+    """Whether a run of an older format lies there."""
+    record = _read_toml(folder)
+    return "run" in record and record.get("format", 1) < FORMAT
+
+
+def read_status(folder: Path) -> RunStatus | None:
+    """What `run.toml` says; None where there is none of this format, or where it is damaged."""
+    record = _read_toml(folder)
+    try:
         # A record without its config is cut off: `KeyError`.
-        return RunStatus(**record["run"]) if record["config"]["backbone"] else None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return RunStatus(**record["run"]) if record.get("format") == FORMAT and record["config"] else None
+    except (KeyError, TypeError):
         return None
 
 
-def is_complete(study_dir: Path, name: str, *, key: str) -> bool:
-    """Whether a run is done, of these inputs, and every file of it as it was written.
-
-    A model that could not be run is never complete.
-    """
-    status = read_status(study_dir, name)
-    if status is None or status.status != "done" or status.fingerprint != key:
+def is_whole(folder: Path) -> bool:
+    """Whether a run is done, and every file of it is as it was written."""
+    status, hashes = read_status(folder), _read_toml(folder).get("files", {})
+    if status is None or status.status != "done" or set(hashes) != set(_RESULTS):
         return False
-    record, folder = _read_record(study_dir, name), run_dir(study_dir, name)
-    hashes: dict[str, str] = record.get("files", {})
-    needed = [file for file in _RESULTS if file != MODEL or record["config"]["backbone"] != MAJORITY]
-    return all((folder / file).is_file() and sha256_file(folder / file) == hashes.get(file) for file in needed)
+    return all((folder / name).is_file() and sha256_file(folder / name) == hashes[name] for name in _RESULTS)
 
 
-def read_run(study_dir: Path, name: str) -> RunRecord:
-    """Read a run back.
+def read_run(folder: Path) -> RunRecord:
+    """Read a run back, without its logits.
 
     Raises:
-        StudyError: it was never completed.
+        StudyError: it was never completed, or by an older bestiary.
         BestiaryError: one of its files is damaged.
     """
-    status = read_status(study_dir, name)
+    status = read_status(folder)
     if status is None:
-        raise StudyError(f"model {name!r} has not been trained in {study_dir}: run `bestiary train {study_dir}`")
-    folder = run_dir(study_dir, name)
-    config = dict(_read_record(study_dir, name)["config"])
+        why = "was trained by an older bestiary" if is_older(folder) else "has not been trained"
+        raise StudyError(f"model {folder.name!r} {why}: run `bestiary train {folder.parent.parent}`")
+    config = dict(_read_toml(folder)["config"])
     if status.status == "not run":
-        empty = pd.DataFrame(columns=["image_id", "split", "y_true", "y_pred"])
-        return RunRecord(status, config, {}, pd.DataFrame(columns=list(HISTORY_COLUMNS)), {}, empty)
+        return RunRecord(status, config, {}, pd.DataFrame(columns=list(HISTORY_COLUMNS)), {}, {})
     try:
         return RunRecord(
             status=status,
             config=config,
             environment=read_json(folder / ENVIRONMENT),
             history=read_table(folder / HISTORY),
-            metrics=read_json(folder / METRICS),
-            predictions=read_table(folder / PREDICTIONS),
+            fit=read_json(folder / FIT),
+            figures=read_figures(folder),
         )
     except OSError as error:
-        raise StudyError(f"the run {folder} is incomplete ({error}): run `bestiary train {study_dir}`") from error
+        raise StudyError(
+            f"the run {folder} is incomplete ({error}): run `bestiary train {folder.parent.parent}`"
+        ) from error
 
 
-def predictions_table(
-    images: pd.DataFrame, probabilities: npt.NDArray[np.float32], class_names: Sequence[str]
-) -> pd.DataFrame:
-    """`image_id, split, y_true, y_pred` and one column `p:<class>` a class.
+def write_logits(folder: Path, logits: Logits) -> None:
+    """Write `logits.parquet`: `image_id`, and one column `logit:<class>` a class, float32."""
+    columns = {
+        f"{_PREFIX}{name}": pa.array(np.ascontiguousarray(logits.values[:, number]))
+        for number, name in enumerate(logits.class_names)
+    }
+    table = pa.table({"image_id": pa.array(list(logits.image_ids), pa.string()), **columns})
+    write_atomically(folder / LOGITS, lambda temporary: pq.write_table(table, temporary))
 
-    Args:
-        images: rows with `image_id`, `split` and `label`.
-        probabilities: `(n, class_count)`, in the order of rows and of `class_names`.
-        class_names: the classes.
+
+def read_logits(folder: Path) -> Logits:
+    """Read `logits.parquet`.
+
+    Raises:
+        StudyError: there is none.
+        BestiaryError: it is damaged.
     """
-    table = pd.DataFrame(
-        {
-            "image_id": images["image_id"].to_numpy(),
-            "split": images["split"].to_numpy(),
-            "y_true": images["label"].to_numpy(),
-            "y_pred": np.asarray(class_names, dtype=object)[probabilities.argmax(axis=1)],
-        }
-    )
-    columns = pd.DataFrame(probabilities, columns=[f"{PROBABILITY_PREFIX}{name}" for name in class_names])
-    return pd.concat([table, columns], axis=1)
+    path = folder / LOGITS
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise StudyError(f"the run {folder} has no {LOGITS}: run `bestiary train {folder.parent.parent}`") from error
+    except (pa.ArrowException, OSError) as error:
+        raise BestiaryError(f"{path} is damaged ({error}). Delete it and run the command again.") from error
+    names = tuple(name.removeprefix(_PREFIX) for name in table.column_names if name.startswith(_PREFIX))
+    values = np.empty((len(table), len(names)), dtype=np.float32)
+    for number, name in enumerate(names):
+        values[:, number] = table.column(f"{_PREFIX}{name}").to_numpy()
+    return Logits(tuple(table.column("image_id").to_pylist()), names, values)
+
+
+def read_scored_ids(folder: Path) -> list[str]:
+    """The ids of the images that the logits speak of."""
+    return list(pq.read_table(folder / LOGITS, columns=["image_id"]).column("image_id").to_pylist())
+
+
+def logits_digest(folder: Path) -> str:
+    """The hash of `logits.parquet`, as `run.toml` says it was written; empty where there is none."""
+    return str(_read_toml(folder).get("files", {}).get(LOGITS, ""))
+
+
+def write_figures(folder: Path, figures: Mapping[str, Any], *, key: str) -> None:
+    """Write `figures.json`."""
+    write_json(folder / FIGURES, {"format": FORMAT, "key": key, **figures})
+
+
+def read_figures(folder: Path) -> dict[str, Any]:
+    """What `figures.json` holds, with its `key`; empty where there is none, or one that cannot be used."""
+    try:
+        content = read_json(folder / FIGURES)
+    except (BestiaryError, OSError):
+        return {}
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else {}

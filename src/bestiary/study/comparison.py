@@ -1,167 +1,160 @@
-"""Compare: runs → a verdict.
+"""Comparison: the runs of a study → a verdict.
 
 In: the records of a study's runs. Out: `comparison.json` and `comparison.csv`, which this module owns. No torch here.
 
-Models are ranked by validation accuracy, ties by validation log loss; the winner is the first that is no dummy. Test
+Models are ranked by validation accuracy, ties by validation log loss; the winner is the first that is no baseline. Test
 figures are shown beside and choose nothing. Every other model is compared with the winner image by image on test.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from bestiary.config.schema import MAJORITY, StudyConfig
+from bestiary.config.kinds import kind_of
 from bestiary.errors import BestiaryError, StudyError
+from bestiary.evaluate.metrics import METRICS
 from bestiary.evaluate.paired import compare_paired, holm
-from bestiary.runs.record import RunRecord, read_run, read_status
+from bestiary.runs.evaluation import right_by_image
+from bestiary.runs.record import RunRecord, read_logits
+from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.files import read_json, write_json, write_text
-from bestiary.store.hashing import fingerprint
 
-JSON_NAME, CSV_NAME = "comparison.json", "comparison.csv"
-FIGURES = (
-    "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "log_loss", "top3_accuracy",
-)  # fmt: skip
+FORMAT = 2
 
 
-def read_runs(study_dir: Path, config: StudyConfig) -> dict[str, RunRecord]:
-    """The records of all models of a study, in the order of its config.
-
-    Raises:
-        StudyError: a model has not been trained yet.
-    """
-    return {name: read_run(study_dir, name) for name in config.models}
-
-
-def comparison_fingerprint(study_dir: Path, config: StudyConfig) -> str:
-    """Changes with any run, or with which models the study has."""
-    statuses = [read_status(study_dir, name) for name in config.models]
-    return fingerprint([status.__dict__ if status else None for status in statuses])
-
-
-def compare_runs(runs: Mapping[str, RunRecord], splits: pd.DataFrame) -> dict[str, Any]:
+def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
     """Rank the runs on validation and compare each with the winner on test.
 
     Args:
-        runs: records by model; those "not run" are listed with their reason.
-        splits: for the sizes.
+        snapshot: of a study whose runs have figures.
 
     Returns:
         See ARCHITECTURE.md, "comparison.json".
 
     Raises:
-        StudyError: two runs scored different test images.
+        StudyError: a model has not been trained, or its logits lack a test image.
     """
-    done = {name: run for name, run in runs.items() if run.status.status == "done"}
+    runs = {name: snapshot.run(name) for name in snapshot.config.models}
+    done = {name: run for name, run in runs.items() if run.done}
     ranked = sorted(done, key=lambda name: _rank_key(done[name]))
-    winner = next((name for name in ranked if done[name].config["backbone"] != MAJORITY), None)
-    versus = _versus_winner(done, ranked, winner)
-    sizes = splits["split"].value_counts()
+    winner = next((name for name in ranked if not kind_of(done[name].config).is_baseline), None)
+    versus = _versus_winner(snapshot, ranked, winner)
+    sizes = snapshot.images["split"].value_counts()
     return {
         "ranked_by": "val accuracy",
         "winner": winner,
-        "class_names": done[ranked[0]].metrics["class_names"] if ranked else [],
+        "class_names": done[ranked[0]].figures["class_names"] if ranked else [],
         "split_sizes": {split: int(sizes.get(split, 0)) for split in ("train", "val", "test")},
         "models": [_row(name, rank, done[name], versus[name]) for rank, name in enumerate(ranked, start=1)],
-        "not_run": [
-            {"model": name, "reason": run.status.reason} for name, run in runs.items() if run.status.status != "done"
-        ],
+        "not_run": [{"model": name, "reason": run.status.reason} for name, run in runs.items() if not run.done],
     }
 
 
 def _rank_key(run: RunRecord) -> tuple[float, float]:
-    val = run.metrics["val"]
+    val = run.figures["val"]
     return -val["accuracy"]["value"], val["log_loss"]["value"]
 
 
-def _versus_winner(done: Mapping[str, RunRecord], ranked: list[str], winner: str | None) -> dict[str, Any]:
+def _versus_winner(snapshot: Snapshot, ranked: list[str], winner: str | None) -> dict[str, Any]:
     versus: dict[str, Any] = dict.fromkeys(ranked)
-    if winner is None:
-        return versus
     others = [name for name in ranked if name != winner]
-    reference = _right_by_image(done[winner])
-    compared = []
-    for name in others:
-        right = _right_by_image(done[name])
-        if not right.index.sort_values().equals(reference.index.sort_values()):
-            raise StudyError(f"{name} and {winner} were scored on different test images: run `bestiary train` again")
-        joined = right.reindex(reference.index)
-        compared.append(compare_paired(joined.to_numpy(dtype=bool), reference.to_numpy(dtype=bool)))
+    if winner is None or not others:
+        return versus
+    test = snapshot.images[snapshot.images["split"] == "test"]
+    groups = pd.factorize(test["group_id"])[0].astype(np.int64)
+    reference = _right(snapshot.paths, winner, test)
+    compared = [compare_paired(_right(snapshot.paths, name, test), reference, groups=groups) for name in others]
     adjusted = holm([result.p_value for result in compared])
     for name, result, p_value in zip(others, compared, adjusted, strict=True):
         versus[name] = {
             "difference": result.difference.as_dict(),
             "p_value": result.p_value,
             "p_value_holm": p_value,
-            "told_apart": p_value < 0.05,
+            "significant": p_value < 0.05,
             "only_this_right": result.only_first,
             "only_winner_right": result.only_second,
         }
     return versus
 
 
-def _right_by_image(run: RunRecord) -> pd.Series:
-    test = run.predictions[run.predictions["split"] == "test"].set_index("image_id")
-    return pd.Series(np.asarray(test["y_true"] == test["y_pred"]), index=test.index)
+def _right(paths: StudyPaths, name: str, test: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    return right_by_image(read_logits(paths.run(name)), test).to_numpy(dtype=bool)
 
 
 def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) -> dict[str, Any]:
-    metrics, config = run.metrics, run.config
+    figures, fit, config = run.figures, run.fit, run.config
     return {
         "model": name,
         "rank": rank,
+        "kind": run.status.kind,
         "backbone": config["backbone"],
         "weights": config["weights"],
         "trainable": config["trainable"],
-        "val": {"n": metrics["val"]["n"], **{figure: metrics["val"][figure] for figure in FIGURES}},
-        "test": {"n": metrics["test"]["n"], **{figure: metrics["test"][figure] for figure in FIGURES}},
-        # None where corrections leave the test split as it is, and in runs of before there were any.
-        "test_as_given": metrics.get("test_as_given"),
-        "parameters": metrics["parameters"],
-        "seconds": metrics["seconds"],
-        "images_per_s": metrics["images_per_s"],
-        "epochs": metrics["epochs"],
-        "best_epoch": metrics["best_epoch"],
-        "geometry": metrics["geometry"],
-        "choices": metrics["choices"],
+        "val": _measured(figures["val"]),
+        "test": _measured(figures["test"]),
+        # None where corrections leave the test split as it is.
+        "test_as_given": figures["test_as_given"],
+        "test_scored_at": figures["test_scored_at"],
+        "parameters": fit["parameters"],
+        "seconds": fit["seconds"],
+        "images_per_s": fit["images_per_s"],
+        "cached": fit["cached"],
+        "epochs": fit["epochs"],
+        "best_epoch": fit["best_epoch"],
+        "geometry": fit["geometry"],
+        "choices": fit["choices"],
         "versus_winner": versus,
     }
 
 
-def write_comparison(study_dir: Path, comparison: dict[str, Any], *, fingerprint: str) -> None:
-    """Write `comparison.json` and `comparison.csv`."""
-    write_text(study_dir / CSV_NAME, _spreadsheet(comparison))
-    write_json(study_dir / JSON_NAME, {"fingerprint": fingerprint, **comparison})
+def _measured(split: Mapping[str, Any]) -> dict[str, Any]:
+    names = [metric.name for metric in METRICS if metric.name in split]
+    return {"n": split["n"], "groups": split["groups"], **{name: split[name] for name in names}}
 
 
-def is_current(study_dir: Path, *, fingerprint: str) -> bool:
+def write_comparison(paths: StudyPaths, comparison: dict[str, Any], *, key: str) -> dict[str, Any]:
+    """Write `comparison.json` and `comparison.csv`; returns what the first holds."""
+    write_text(paths.comparison_csv, _spreadsheet(comparison))
+    content = {"format": FORMAT, "fingerprint": key, **comparison}
+    write_json(paths.comparison, content)
+    return content
+
+
+def has_comparison(snapshot: Snapshot, key: str) -> bool:
     """Whether a whole comparison of these runs lies there, with its spreadsheet."""
     try:
-        comparison = read_comparison(study_dir)
-        table = (study_dir / CSV_NAME).read_text(encoding="utf-8")
+        comparison = snapshot.comparison
+        table = snapshot.paths.comparison_csv.read_text(encoding="utf-8")
     except (BestiaryError, OSError, UnicodeDecodeError):
         return False
-    return comparison.get("fingerprint") == fingerprint and table == _spreadsheet(comparison)
+    same = comparison.get("fingerprint") == key and comparison.get("format") == FORMAT
+    return same and table == _spreadsheet(comparison)
 
 
 def _spreadsheet(comparison: dict[str, Any]) -> str:
     return str(comparison_table(comparison).to_csv(index=False, lineterminator="\n"))
 
 
-def read_comparison(study_dir: Path) -> dict[str, Any]:
+def read_comparison(paths: StudyPaths) -> dict[str, Any]:
     """Read `comparison.json`.
 
     Raises:
-        StudyError: the study has not been compared.
+        StudyError: the study has not been compared, or by an older bestiary.
+        BestiaryError: the file is damaged; names it.
     """
-    path = study_dir / JSON_NAME
+    path = paths.comparison
     if not path.exists():
-        raise StudyError(f"{study_dir} has no {JSON_NAME}: run `bestiary compare {study_dir}`")
+        raise StudyError(f"{paths.folder} has no {path.name}: run `bestiary compare {paths.folder}`")
     content = read_json(path)
     if not isinstance(content, dict):
         raise BestiaryError(f"{path} is damaged. Delete it and run the command again.")
+    if content.get("format") != FORMAT:
+        raise StudyError(
+            f"{path} is of an older bestiary: run `bestiary study` with the same arguments, which redoes it"
+        )
     return content
 
 
@@ -178,11 +171,11 @@ def comparison_table(comparison: dict[str, Any]) -> pd.DataFrame:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat = {key: row[key] for key in ("rank", "model", "backbone", "weights", "trainable")} | {"status": "done"}
     for split in ("val", "test"):
-        for figure in FIGURES:
-            interval = row[split][figure]
-            flat[f"{split}_{figure}"] = interval["value"]
-            flat[f"{split}_{figure}_low"] = interval["low"]
-            flat[f"{split}_{figure}_high"] = interval["high"]
+        for metric in METRICS:
+            if interval := row[split].get(metric.name):
+                flat[f"{split}_{metric.name}"] = interval["value"]
+                flat[f"{split}_{metric.name}_low"] = interval["low"]
+                flat[f"{split}_{metric.name}_high"] = interval["high"]
     if as_given := row.get("test_as_given"):
         for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
             flat[f"test_accuracy_as_given{suffix}"] = as_given["accuracy"][bound]
@@ -192,4 +185,5 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat["parameters_total"] = row["parameters"]["total"]
     flat["parameters_trainable"] = row["parameters"]["trainable"]
     flat["epochs"], flat["best_epoch"] = row["epochs"], row["best_epoch"]
+    flat["cached_images"] = max(row["cached"].values(), default=0)
     return flat | {f"seconds_{stage}": value for stage, value in row["seconds"].items()}

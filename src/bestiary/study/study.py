@@ -1,38 +1,36 @@
-"""The way of a study: each stage alone, and all of them in order.
+"""A study from Python: begin or open one, run its stages, read what they made, decide about images.
 
-In: a study folder. Out: the tables and files of each stage. A stage runs again only where its inputs changed: each
-file carries a fingerprint of what it was made from. `predict` for the exported model stands in `deploy`.
+In: a study's folder. Out: the tables and files of each stage (see `stages`). A stage runs again only where its inputs
+changed. Methods do something; properties read what is on disk and run nothing. Owns `study.toml`, through
+`config.recipes`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from bestiary.config.recipes import DEFAULT_RECIPE, load_config, read_study_config, write_study_config
+from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
-from bestiary.data import clean_copy as applying
-from bestiary.data import index as indexing
-from bestiary.data import splits as splitting
-from bestiary.data.corrections import overlay as correcting
+from bestiary.data.clean_copy import Applied, How, apply_corrections
+from bestiary.data.corrections.overlay import Correction, CorrectionAction, change
 from bestiary.data.datasets import data_root, is_table
-from bestiary.errors import StudyConflictError, UsageError
+from bestiary.data.listing import list_files
+from bestiary.errors import StudyConflictError, StudyError, UsageError
 from bestiary.progress import SILENT, Progress
-from bestiary.runs import record as runs
-from bestiary.runs.environment import package_versions
-from bestiary.store.hashing import fingerprint
+from bestiary.runs.evaluation import predictions_table
+from bestiary.runs.record import RunRecord, read_logits, read_status
+from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.locks import exclusive
-from bestiary.store.tables import table_fingerprint
-from bestiary.study import audit_stage as auditing
-from bestiary.study import comparison as comparing
-from bestiary.study.conflicts import differences, refuse_other, settled
-from bestiary.study.prerequisites import Clusters, need_clusters, need_index, need_runs, need_splits, need_whole_index
+from bestiary.study.comparison import comparison_table, read_comparison
+from bestiary.study.creation import WhenThere, differences, refuse_other, study_config
+from bestiary.study.stages import STAGES
+from bestiary.study.work import Work
 
-STUDY_FILE, REPORT_FILE, LOCK_FILE = "study.toml", "report.html", ".lock"
-WhenThere = Literal["refuse", "resume", "force"]
+ConfigSource = StudyConfig | Mapping[str, Any] | str | Path
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class StudyResult:
 
     Attributes:
         comparison: one row a model, ranked on validation; fractions in [0, 1].
-        winner: the best on validation that is no dummy, or None.
+        winner: the best on validation that is no baseline, or None.
         report: the report's path.
         model: the exported model's folder, or None where there is no winner.
         not_run: reasons by model.
@@ -57,14 +55,32 @@ class StudyResult:
 
 
 class Study:
-    """A study folder. `create` or `open` one, then call its stages."""
+    """A study's folder. `create` or `open` one; then `run` it whole, or stage by stage."""
 
     def __init__(self, path: Path, config: StudyConfig, *, progress: Progress = SILENT) -> None:
-        self.path = path
-        self.config = config
+        self._paths = StudyPaths(path)
+        self._config = config
         self._progress = progress
-        # Read once where the study is held: what a person decides while it works is for the next run.
-        self._corrections: list[correcting.Correction] = []
+
+    def __repr__(self) -> str:
+        made = [stage.name for stage in STAGES.values() if not stage.on_demand and stage.is_there(self._paths)]
+        models = ", ".join(self._config.models)
+        return f"Study({str(self.path)!r}, data={self._config.data.path!r}, models: {models}; made: {', '.join(made)})"
+
+    @property
+    def path(self) -> Path:
+        """The study's folder."""
+        return self._paths.folder
+
+    @property
+    def config(self) -> StudyConfig:
+        """What the study does; it cannot be changed behind its back. See `create`."""
+        return self._config
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that the index's paths are relative to."""
+        return data_root(self._config.data.path)
 
     @classmethod
     def create(
@@ -72,9 +88,10 @@ class Study:
         data: Path | str,
         out: Path | str,
         *,
+        config: ConfigSource | None = None,
         recipe: str = DEFAULT_RECIPE,
-        config_file: Path | None = None,
         overrides: Sequence[str] = (),
+        models: Sequence[str] = (),
         when_there: WhenThere = "refuse",
         progress: Progress = SILENT,
     ) -> "Study":
@@ -83,9 +100,10 @@ class Study:
         Args:
             data: folder of class folders, CSV or Parquet table, or a named set.
             out: the study's folder.
+            config: a `StudyConfig`, a mapping of the same form, or the path of a TOML file; instead of a recipe.
             recipe: the name of a shipped recipe.
-            config_file: a TOML file, instead of a recipe.
-            overrides: `key=value` strings.
+            overrides: `key=value` strings, such as `models.lite2-probe.head.hidden=512`.
+            models: which of the config's models, or names of further backbones; empty: all of the config's.
             when_there: where `out` holds a study of other data or config: refuse it, `resume` with the config it
                 has, or `force` the new one onto it, redoing what the change touches.
             progress: told of every stage.
@@ -94,55 +112,256 @@ class Study:
             ConfigError: the recipe, file or an override is wrong.
             UsageError: no such data, or `out` lies inside the data.
             StudyConflictError: `out` holds something else.
+            StudyError: another process works on the study that is to be forced.
         """
         place = Path(out).absolute()
-        file = place / STUDY_FILE
-        config = load_config(recipe=recipe, file=config_file, data_path=settled(str(data)), overrides=overrides)
-        if when_there == "resume" and file.exists():
+        paths = StudyPaths(place)
+        wanted = study_config(data, config=config, recipe=recipe, overrides=overrides, models=models)
+        if when_there == "resume" and paths.config.exists():
             study = cls.open(place, progress=progress)
-            for difference in differences(config, study.config):
+            for difference in differences(wanted, study.config):
                 progress.say(f"  resumed as it is: {difference}")
             return study
-        root = data_root(config.data.path)
-        if not is_table(config.data.path) and place.resolve().is_relative_to(root.resolve()):
+        root = data_root(wanted.data.path)
+        if not is_table(wanted.data.path) and place.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")
-        if file.exists() and when_there != "force":
-            refuse_other(read_study_config(file), config, place)
-        elif not file.exists() and place.exists() and (not place.is_dir() or any(place.iterdir())):
+        if not paths.config.exists() and place.exists() and _holds_something(paths):
             raise StudyConflictError(f"{out} is there, is not empty and is no study: choose another --out")
-        if not file.exists() or read_study_config(file) != config:
-            write_study_config(file, config)
-        return cls(place, config, progress=progress)
+        if paths.config.exists() and read_study_config(paths.config) == wanted:
+            return cls(place, wanted, progress=progress)
+        # A study at work keeps the config that it began with.
+        with _hold(paths):
+            if paths.config.exists() and when_there != "force":
+                refuse_other(read_study_config(paths.config), wanted, place)
+            write_study_config(paths.config, wanted)
+        return cls(place, wanted, progress=progress)
 
     @classmethod
     def open(cls, path: Path | str, *, progress: Progress = SILENT) -> "Study":
-        """Open a study folder.
+        """Open a study's folder.
 
         Raises:
             UsageError: it is none.
             ConfigError: its `study.toml` is wrong.
         """
-        place = Path(path).absolute()
-        if not (place / STUDY_FILE).is_file():
-            raise UsageError(f"{path} is no study folder (it has no {STUDY_FILE}): begin one with `bestiary init`")
-        return cls(place, read_study_config(place / STUDY_FILE), progress=progress)
+        paths = StudyPaths(Path(path).absolute())
+        if not paths.config.is_file():
+            raise UsageError(
+                f"{path} is no study folder (it has no {paths.config.name}): begin one with `bestiary init`"
+            )
+        return cls(paths.folder, read_study_config(paths.config), progress=progress)
+
+    # --- what is on disk
 
     @property
-    def data_root(self) -> Path:
-        """The folder that the index's paths are relative to."""
-        return data_root(self.config.data.path)
+    def index_table(self) -> pd.DataFrame:
+        """One row a file, as found, with the reason where it was left out.
+
+        Raises:
+            StudyError: there is no index yet.
+        """
+        return self._read("index").index
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """One row an image of the split: labels as corrected and as given, side, group, size.
+
+        Raises:
+            StudyError: there is no split yet.
+        """
+        return self._read("index", "split").images
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        """The audit's, one row a finding, most urgent first.
+
+        Raises:
+            StudyError: there is no audit yet.
+        """
+        return self._read("index", "audit").findings
+
+    @property
+    def splits(self) -> pd.DataFrame:
+        """`image_id, group_id, split, drawn`.
+
+        Raises:
+            StudyError: there is no split yet.
+        """
+        return self._read("index", "split").splits
+
+    @property
+    def comparison(self) -> pd.DataFrame:
+        """One row a model, ranked on validation; fractions in [0, 1].
+
+        Raises:
+            StudyError: the study has not been compared.
+        """
+        return comparison_table(self.read_comparison())
+
+    @property
+    def corrections(self) -> list[Correction]:
+        """What people decided, the rows of `corrections.csv`."""
+        return Snapshot(self.path, self._config).corrections
+
+    def predictions(self, model: str) -> pd.DataFrame:
+        """What a model says of val and test: `image_id, split, y_true, y_pred`, `p:<class>` each class; trains nothing.
+
+        Raises:
+            UsageError: the study has no such model.
+            StudyError: the model has not been trained.
+        """
+        self._refuse_unknown([model])
+        snapshot = self._read("index", "split")
+        if not snapshot.run(model).done:
+            raise StudyError(f"{model} was not run: {snapshot.run(model).status.reason}")
+        return predictions_table(read_logits(self._paths.run(model)), snapshot.images)
+
+    def histories(self) -> dict[str, pd.DataFrame]:
+        """The history of every model that was run, by name: one row an epoch."""
+        snapshot = Snapshot(self.path, self._config)
+        records = {name: snapshot.run(name) for name in self._config.models if snapshot.has_run(name)}
+        return {name: record.history for name, record in records.items() if record.done}
+
+    def read_run(self, model: str) -> RunRecord:
+        """The record of one model's run: status, config, history, what fitting found, figures."""
+        self._refuse_unknown([model])
+        return Snapshot(self.path, self._config).run(model)
+
+    def read_comparison(self) -> dict[str, Any]:
+        """What `comparison.json` holds: every figure with its interval, and the paired tests."""
+        return read_comparison(self._paths)
+
+    # --- the stages
 
     def index(self) -> pd.DataFrame:
         """Read every file: one row a file, with the reason where it was left out."""
-        with self._held():
-            return self._index()
+        with self._at_work() as work:
+            work.bring("index")
+            return work.snapshot.index
 
     def audit(self) -> pd.DataFrame:
         """Look for what is wrong with the data: one row a finding, most urgent first."""
-        with self._held():
-            return self._audit(need_index(self.path))
+        with self._at_work() as work:
+            work.bring("clusters")
+            work.bring("audit")
+            return work.snapshot.findings
 
-    def apply(self, to: Path | str, *, how: applying.How = "copy") -> applying.Applied:
+    def split(self, *, redraw: bool = False) -> pd.DataFrame:
+        """Give every image a side: `image_id, group_id, split, drawn`. Needs the audit: near duplicates stay together.
+
+        Args:
+            redraw: draw all sides anew. Otherwise an image keeps the side that it has, for the life of the study.
+        """
+        with self._at_work(redraw=redraw) as work:
+            work.bring("split")
+            return work.snapshot.splits
+
+    def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
+        """Train the named models, or all; those that are complete are kept.
+
+        Returns:
+            One row a model: `model, status, reason`.
+        """
+        self._refuse_unknown(models)
+        with self._at_work(models=tuple(models)) as work:
+            work.bring("train")
+            statuses = [read_status(self._paths.run(name)) for name in work.models]
+        rows = [{"model": s.model, "status": s.status, "reason": s.reason} for s in statuses if s]
+        return pd.DataFrame(rows, columns=["model", "status", "reason"])
+
+    def compare(self) -> pd.DataFrame:
+        """Evaluate the models, rank them on validation and compare them on test: one row a model."""
+        with self._at_work() as work:
+            work.bring("compare")
+            return comparison_table(work.snapshot.comparison)
+
+    def report(self) -> Path:
+        """Write the report; returns its path."""
+        with self._at_work() as work:
+            work.bring("report")
+            return self._paths.report
+
+    def export(self, model: str | None = None) -> Path:
+        """Write the model folder of the winner, or of another model; returns its path."""
+        config = self._config
+        if model is not None:
+            if model != "winner":
+                self._refuse_unknown([model])
+            config = config.model_copy(update={"export": config.export.model_copy(update={"model": model})})
+        with self._at_work(config=config) as work:
+            work.bring("export")
+            return self._paths.model
+
+    def run(self, *, redraw: bool = False) -> StudyResult:
+        """All stages in order, each only where something changed.
+
+        Args:
+            redraw: see `split`.
+        """
+        with self._at_work(redraw=redraw) as work:
+            work.bring("index")
+            if self._config.audit.enabled:
+                work.bring("clusters")
+                work.bring("audit")
+            for name in ("split", "train", "compare", "report"):
+                work.bring(name)
+            comparison = work.snapshot.comparison
+            if comparison["winner"] is not None:
+                work.bring("export")
+            found = work.snapshot.findings["issue"].value_counts(sort=False) if self._config.audit.enabled else {}
+        return StudyResult(
+            comparison=comparison_table(comparison),
+            winner=comparison["winner"],
+            report=self._paths.report,
+            model=self._paths.model if comparison["winner"] is not None else None,
+            not_run={row["model"]: row["reason"] for row in comparison["not_run"]},
+            findings={str(issue): int(count) for issue, count in found.items()},
+        )
+
+    # --- decisions about images
+
+    def decide(
+        self,
+        images: str | Sequence[str],
+        action: CorrectionAction,
+        label: str = "",
+        *,
+        issues: Sequence[str] = (),
+        reviewed_by: str = "",
+    ) -> list[Correction]:
+        """Write decisions into `corrections.csv`, at once; what is there about these images is replaced.
+
+        Args:
+            images: paths or ids of the index, one or several.
+            action: `relabel`, `drop` or `keep`.
+            label: the new class of a relabel.
+            issues: the findings that were looked at and let stand; of a keep without any it is all.
+            reviewed_by: who decides.
+
+        Returns:
+            The rows that were replaced.
+
+        Raises:
+            CorrectionsError: the index has no such image or class.
+        """
+        index = self._read("index").index
+        paths = dict(zip(index["path"], index["image_id"], strict=True))
+        names = dict(zip(index["image_id"], index["path"], strict=True))
+        rows = []
+        for given in [images] if isinstance(images, str) else images:
+            image_id = paths.get(given, given)
+            row = Correction(image_id, names.get(image_id, ""), action, label, reviewed_by, issues=tuple(issues))
+            rows.append(row)
+        return change(self.path, decided=rows, index=index)
+
+    def undo(self, images: str | Sequence[str]) -> list[Correction]:
+        """Take the decisions about images back; returns the rows that went."""
+        index = self._read("index").index
+        paths = dict(zip(index["path"], index["image_id"], strict=True))
+        given = [images] if isinstance(images, str) else images
+        return change(self.path, undone=[paths.get(image, image) for image in given], index=index)
+
+    def apply(self, to: Path | str, *, how: How = "copy") -> Applied:
         """Write a clean copy of the data, with `corrections.csv` carried out; nothing of the original changes.
 
         Args:
@@ -150,13 +369,15 @@ class Study:
             how: copies of the files, or links to them.
         """
         # A table's folder may hold anything else, too.
-        keep_out = (
-            {"study": self.path} if is_table(self.config.data.path) else {"data": self.data_root, "study": self.path}
-        )
-        with self._held():
-            return applying.apply_corrections(
-                need_whole_index(self.path, self.config),
-                self._corrections,
+        study_only = {"study": self.path}
+        keep_out = study_only if is_table(self._config.data.path) else {"data": self.data_root, **study_only}
+        with self._at_work() as work:
+            work.need("index")
+            index = work.snapshot.index
+            self._refuse_newer_files(index)
+            return apply_corrections(
+                index,
+                work.snapshot.corrections,
                 self.data_root,
                 Path(to),
                 keep_out=keep_out,
@@ -164,212 +385,48 @@ class Study:
                 progress=self._progress,
             )
 
-    def split(self) -> pd.DataFrame:
-        """Divide the images: `image_id, group_id, split`. Needs the audit, whose near duplicates stay together."""
-        with self._held():
-            found = need_index(self.path)
-            return self._split(found, self._current(found), need_clusters(self.path, self.config, found))
+    def _refuse_newer_files(self, index: pd.DataFrame) -> None:
+        known = set(index["path"])
+        if new := [file.path for file in list_files(self._config.data) if file.path not in known]:
+            files = "1 file" if len(new) == 1 else f"{len(new):,} files"
+            raise StudyError(f"{files} came after the index, {new[0]!r} first: run `bestiary index {self.path}`")
 
-    def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
-        """Train the named models, or all; those that are complete are kept.
+    def _refuse_unknown(self, models: Sequence[str]) -> None:
+        if unknown := [name for name in models if name not in self._config.models]:
+            raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self._config.models)}")
 
-        Returns:
-            One row a model: `model, status, reason, test_scored_at`.
-        """
-        with self._held():
-            return self._train(models)
-
-    def compare(self) -> pd.DataFrame:
-        """Rank the models on validation and compare them on test: one row a model."""
-        with self._held():
-            return comparing.comparison_table(self._compare())
-
-    def report(self) -> Path:
-        """Write the report; returns its path."""
-        with self._held():
-            return self._report(self._compare())
-
-    def export(self, model: str | None = None) -> Path:
-        """Write the model folder of the winner, or of another model; returns its path."""
-        with self._held():
-            return self._export(self._compare(), model)
-
-    def run(self) -> StudyResult:
-        """All stages in order, each only where something changed."""
-        with self._held():
-            found = self._index()
-            findings = self._audit(found)["issue"].value_counts(sort=False) if self.config.audit.enabled else {}
-            self._split(found, self._current(found), need_clusters(self.path, self.config, found))
-            self._train(())
-            comparison = self._compare()
-            report = self._report(comparison)
-            model = self._export(comparison, None) if comparison["winner"] else None
-        not_run = {row["model"]: row["reason"] for row in comparison["not_run"]}
-        table = comparing.comparison_table(comparison)
-        return StudyResult(
-            table, comparison["winner"], report, model, not_run, {k: int(n) for k, n in findings.items()}
-        )
-
-    def read_comparison(self) -> dict[str, Any]:
-        """What `comparison.json` holds: every figure with its interval, and the paired tests."""
-        return comparing.read_comparison(self.path)
-
-    def read_run(self, model: str) -> runs.RunRecord:
-        """The record of one model's run: status, config, history, metrics, predictions."""
-        return runs.read_run(self.path, model)
-
-    def histories(self) -> dict[str, pd.DataFrame]:
-        """The history of every model that was run, by name: one row an epoch."""
-        records = comparing.read_runs(self.path, self.config)
-        return {name: record.history for name, record in records.items() if record.status.status == "done"}
+    def _read(self, *stages: str) -> Snapshot:
+        """What lies there, whether or not it is current."""
+        for name in stages:
+            stage = STAGES[name]
+            if not stage.is_there(self._paths):
+                raise StudyError(
+                    f"{self.path} has no {stage.makes} yet: run `bestiary {stage.command} {self.path}`, "
+                    f"or Study.{stage.command}()"
+                )
+        return Snapshot(self.path, self._config)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        busy = f"another bestiary process works on {self.path}: wait for it, or stop it"
-        with exclusive(self.path / LOCK_FILE, busy=busy):
-            self._corrections = correcting.read_corrections(self.path)
-            yield
-
-    def _index(self) -> pd.DataFrame:
-        file = self.path / indexing.FILE_NAME
-        previous = indexing.read_index(self.path) if table_fingerprint(file) else None
-        index = indexing.build_index(self.config.data, previous=previous, progress=self._progress)
-        if table_fingerprint(file) != indexing.index_fingerprint(index):
-            indexing.write_index(self.path, index)
-            self._say_index(index, previous)
-        return index
-
-    def _say_index(self, index: pd.DataFrame, previous: pd.DataFrame | None) -> None:
-        left_out = int((index["error"] != "").sum())
-        names = indexing.class_names(index)
-        self._progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
-        if previous is not None:
-            known, now = set(previous["image_id"]), set(index["image_id"])
-            self._progress.say(f"  the data changed: {len(now - known):,} files new, {len(known - now):,} gone")
-
-    def _audit(self, found: pd.DataFrame) -> pd.DataFrame:
-        evidence = auditing.Evidence(self.config, found, self._progress)
-        clusters = auditing.find_clusters(self.path, self.config, evidence, self._progress)
-        decided = correcting.resolve(self._corrections, found)
-        return auditing.find_faults(
-            self.path,
-            self.config,
-            evidence,
-            clusters,
-            current=self._current(found),
-            decided=decided,
-            progress=self._progress,
-        )
-
-    def _current(self, found: pd.DataFrame) -> pd.DataFrame:
-        """The index that later stages see: with the labels of `corrections.csv`, and without what it drops."""
-        return correcting.corrected(found, self._corrections)
-
-    def _split(self, found: pd.DataFrame, current: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
-        self._say_passed_over(found)
-        key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
-        if table_fingerprint(self.path / splitting.FILE_NAME) == key:
-            return splitting.without(splitting.read_splits(self.path), current)
-        splits = splitting.without(splitting.split_images(found, self.config.split, duplicates=clusters), current)
-        splitting.write_splits(self.path, splits, fingerprint=key)
-        sizes = splits["split"].value_counts()
-        self._progress.say("  split: " + ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "val", "test")))
-        if leaks := splitting.straddling_groups(splits):
-            self._progress.say(
-                f"  {leaks:,} groups of copies lie in more than one given split: scores will be too good"
-            )
-        return splits
-
-    def _say_passed_over(self, found: pd.DataFrame) -> None:
-        if moot := correcting.passed_over(self._corrections, found):
-            row, reason = moot[0]
-            count = "1 decision" if len(moot) == 1 else f"{len(moot):,} decisions"
-            self._progress.say(
-                f"  passed over, for images that are gone: {count}; {row.path or row.image_id}: {reason}"
-            )
-
-    def _train(self, models: Sequence[str]) -> pd.DataFrame:
-        if unknown := [name for name in models if name not in self.config.models]:
-            raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self.config.models)}")
-        found = need_index(self.path)
-        index = self._current(found)
-        splits = need_splits(self.path, self.config, found, index)
-        names = list(models) or list(self.config.models)
-        keys = runs.run_fingerprints(self.config, index=index, splits=splits)
-        due = [name for name in names if not runs.is_complete(self.path, name, key=keys[name])]
-        if due:
-            # torch and timm take seconds to import; a study with nothing to do is spared them.
-            from bestiary.models.backbones import check_backbone
-            from bestiary.runs.fit import run_model
-
-            for name in due:
-                check_backbone(self.config.models[name].backbone)
-            for name in due:
-                run_model(
-                    self.path,
-                    name,
-                    key=keys[name],
-                    config=self.config,
-                    index=index,
-                    splits=splits,
-                    progress=self._progress,
+    def _at_work(
+        self, *, config: StudyConfig | None = None, redraw: bool = False, models: tuple[str, ...] = ()
+    ) -> Iterator[Work]:
+        with _hold(self._paths):
+            on_disk = read_study_config(self._paths.config)
+            if on_disk != self._config:
+                raise StudyError(
+                    f"{self._paths.config} has changed since this study was opened ("
+                    f"{'; '.join(differences(on_disk, self._config)[:3])}): open it again with Study.open"
                 )
-        statuses = [runs.read_status(self.path, name) for name in names]
-        columns = ["model", "status", "reason", "test_scored_at"]
-        return pd.DataFrame([status.__dict__ for status in statuses if status], columns=columns)
+            snapshot = Snapshot(self.path, config or self._config)
+            yield Work(snapshot, STAGES, progress=self._progress, redraw=redraw, models=models)
 
-    def _compare(self) -> dict[str, Any]:
-        found = need_index(self.path)
-        index = self._current(found)
-        splits = need_splits(self.path, self.config, found, index)
-        need_runs(self.path, self.config, index, splits)
-        key = comparing.comparison_fingerprint(self.path, self.config)
-        if comparing.is_current(self.path, fingerprint=key):
-            return comparing.read_comparison(self.path)
-        records = comparing.read_runs(self.path, self.config)
-        comparison = comparing.compare_runs(records, splits)
-        comparing.write_comparison(self.path, comparison, fingerprint=key)
-        return comparing.read_comparison(self.path)
 
-    def _report(self, comparison: dict[str, Any]) -> Path:
-        from bestiary.report.stamp import report_fingerprint
+def _holds_something(paths: StudyPaths) -> bool:
+    return not paths.folder.is_dir() or any(path != paths.lock for path in paths.folder.iterdir())
 
-        file = self.path / REPORT_FILE
-        audit_key = self._audit_key()
-        tables = [table_fingerprint(self.path / name) for name in (indexing.FILE_NAME, auditing.TABLE)]
-        corrections = correcting.corrections_fingerprint(self._corrections)
-        settings = self.config.report.model_dump(mode="json")
-        key = self._output_key(comparison, [*tables, audit_key, corrections, settings])
-        if file.exists() and report_fingerprint(file) == key:
-            return file
-        from bestiary.report.page import write_report
 
-        self._progress.say("  report")
-        return write_report(self.path, fingerprint=key, corrections=self._corrections, audit_key=audit_key)
-
-    def _audit_key(self) -> str:
-        """What the audit's files would carry, were they made now."""
-        found = need_index(self.path)
-        decided = correcting.resolve(self._corrections, found)
-        return auditing.faults_fingerprint(
-            self.config, indexing.readable(found), current=self._current(found), decided=decided
-        )
-
-    def _export(self, comparison: dict[str, Any], model: str | None) -> Path:
-        from bestiary.deploy import bundle
-
-        config = self.config
-        if model is not None:
-            if model != "winner" and model not in config.models:
-                raise UsageError(f"no model named {model!r} in this study: there are {', '.join(config.models)}")
-            config = config.model_copy(update={"export": config.export.model_copy(update={"model": model})})
-        key = self._output_key(comparison, config.export.model_dump(mode="json"))
-        if bundle.is_whole(self.path / bundle.FOLDER, fingerprint=key):
-            return self.path / bundle.FOLDER
-        from bestiary.deploy.export import export_model
-
-        self._progress.say(f"  export {model or config.export.model} to {bundle.FOLDER}/")
-        return export_model(self.path, config=config, comparison=comparison, fingerprint=key)
-
-    def _output_key(self, comparison: dict[str, Any], made_from: object) -> str:
-        return fingerprint([comparison["fingerprint"], made_from, package_versions()["bestiary"]])
+@contextmanager
+def _hold(paths: StudyPaths) -> Iterator[None]:
+    busy = f"another bestiary process works on {paths.folder}: wait for it, or stop it"
+    with exclusive(paths.lock, busy=busy):
+        yield

@@ -1,19 +1,61 @@
-"""Where a study's folder holds another study already: what differs, in words.
+"""Creation: what a new study is to do, and where its folder holds another study already.
 
-In: the config that lies there and the one that is wanted. Out: sentences, or an error. Owns no file.
+In: data, and a config in any form. Out: a `StudyConfig` that means the same from everywhere; sentences about what
+differs, or an error. Owns no file.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from bestiary.config.recipes import load_config
 from bestiary.config.schema import StudyConfig
 from bestiary.data.datasets import is_named_set
 from bestiary.errors import StudyConflictError
+from bestiary.runs.keys import is_local
+
+WhenThere = Literal["refuse", "resume", "force"]
 
 
-def settled(data: str) -> str:
+def study_config(
+    data: Path | str,
+    *,
+    config: StudyConfig | Mapping[str, Any] | str | Path | None,
+    recipe: str,
+    overrides: Sequence[str],
+    models: Sequence[str],
+) -> StudyConfig:
+    """The config of a study; see `Study.create` for the arguments. Paths in it are absolute.
+
+    Raises:
+        ConfigError: the recipe, file or an override is wrong.
+    """
+    values: dict[str, Any] | None = None
+    file: Path | None = None
+    if isinstance(config, StudyConfig):
+        values = config.model_dump()
+    elif isinstance(config, Mapping):
+        values = {**config}
+    elif config is not None:
+        file = Path(config)
+    loaded = load_config(
+        recipe=recipe, file=file, values=values, data_path=absolute(str(data)), overrides=overrides, models=models
+    )
+    return _absolute_weights(loaded)
+
+
+def absolute(data: str) -> str:
     """Absolute, so that the study can be opened from anywhere; a named set stays a name."""
     return data if data == "" or is_named_set(data) else str(Path(data).expanduser().absolute())
+
+
+def _absolute_weights(config: StudyConfig) -> StudyConfig:
+    """Local weights files by their absolute paths: a relative one would depend on the folder that one stands in."""
+    values = config.model_dump()
+    for section in (values["audit"], *values["models"].values()):
+        if is_local(section["weights"]):
+            section["weights"] = str(Path(section["weights"]).expanduser().absolute())
+    return StudyConfig.model_validate(values)
 
 
 def refuse_other(there: StudyConfig, wanted: StudyConfig, place: Path) -> None:

@@ -1,0 +1,131 @@
+"""Model kinds: one declaration each of how a model's config becomes a model.
+
+In: a model's config. Out: its `ModelKind`: which configs it takes, what it makes of `auto`, which combinations it
+refuses, which settings matter to it, what it is called on pages, and where its learner is. Owns no file; imports no
+learner, so that a config can be checked and a report written without torch.
+
+To add a kind: a learner (`models.learner.Learner`) in a module of its own, and an entry in `KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Values = Mapping[str, Any]
+
+SIMPLE_CNN = "simple_cnn"
+PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """What the package knows of one kind of model.
+
+    Attributes:
+        name: in `run.toml` and in messages.
+        takes: whether a model's config (as a plain mapping) is of this kind; the first kind that takes it has it.
+        learner: `module:class` of its learner, imported when a model is fitted.
+        describe: what stands under a model's name in tables.
+        uses: the settings that matter to a model; pages show a dash for the others. Names are those of `ModelConfig`.
+        is_baseline: a yardstick without a view of the images: it never wins, is not exported, and its errors say
+            nothing of the images.
+        reserved: a name that `backbone` may have for this kind alone; empty: any architecture.
+        refuse: raises ValueError, with the fix, for a config that this kind cannot carry out.
+    """
+
+    name: str
+    takes: Callable[[Values], bool]
+    learner: str
+    describe: Callable[[Values], str]
+    uses: Callable[[Values], frozenset[str]]
+    is_baseline: bool = False
+    reserved: str = ""
+    refuse: Callable[[Values], None] = lambda values: None
+
+
+_NETWORK = frozenset({"weights", "trainable", "pixels", "augment", "head", "optimizer", "class_weights", "seed"})
+_EPOCHS = frozenset({"epochs", "batch_size", "schedule"})
+
+
+def _refuse_weights(values: Values) -> None:
+    backbone, weights = values["backbone"], values["weights"]
+    if backbone == SIMPLE_CNN and weights != "random":
+        raise ValueError(f'simple_cnn has no pretrained weights: weights = "random", not {weights!r}')
+    if weights == "packaged" and backbone not in PACKAGED_BACKBONES:
+        raise ValueError(
+            f"no packaged weights for {backbone!r}: packaged are {', '.join(PACKAGED_BACKBONES)}; "
+            'else weights = "hub", "random" or a path'
+        )
+
+
+def _refuse_sweep(values: Values) -> None:
+    if values["sweep"]["configurations"]:
+        raise ValueError(
+            'sweep tries heads on the features of a frozen backbone: trainable = "head" and an architecture as '
+            "backbone, or sweep.configurations = 0"
+        )
+
+
+def _refuse_gradients(values: Values) -> None:
+    _refuse_weights(values)
+    _refuse_sweep(values)
+    if values["optimizer"]["name"] == "lbfgs":
+        raise ValueError('optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"')
+
+
+def _refuse_frozen(values: Values) -> None:
+    _refuse_weights(values)
+    if values["optimizer"]["name"] == "lbfgs" and values["head"]["hidden"]:
+        raise ValueError('optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"')
+
+
+def _uses_frozen(values: Values) -> frozenset[str]:
+    in_epochs = (values.get("optimizer") or {}).get("name") != "lbfgs"
+    return _NETWORK | {"sweep"} | (_EPOCHS if in_epochs else frozenset())
+
+
+KINDS: tuple[ModelKind, ...] = (
+    ModelKind(
+        name="majority",
+        takes=lambda values: values.get("backbone") == "majority",
+        learner="bestiary.models.majority:MajorityLearner",
+        describe=lambda values: "always the most frequent class",
+        uses=lambda values: frozenset(),
+        is_baseline=True,
+        reserved="majority",
+        refuse=_refuse_sweep,
+    ),
+    ModelKind(
+        name="frozen",
+        takes=lambda values: values.get("trainable", "head") == "head",
+        learner="bestiary.models.frozen:FrozenLearner",
+        describe=lambda values: str(values.get("backbone", "")),
+        uses=_uses_frozen,
+        refuse=_refuse_frozen,
+    ),
+    ModelKind(
+        name="gradients",
+        takes=lambda values: True,
+        learner="bestiary.models.gradients:GradientLearner",
+        describe=lambda values: str(values.get("backbone", "")),
+        uses=lambda values: _NETWORK | _EPOCHS,
+        refuse=_refuse_gradients,
+    ),
+)
+
+
+def kind_of(values: Values) -> ModelKind:
+    """The kind of a model, by its config as a plain mapping (`ModelConfig.model_dump()`, or what `run.toml` holds)."""
+    return next(kind for kind in KINDS if kind.takes(values))
+
+
+def reserved_names() -> tuple[str, ...]:
+    """What `backbone` may be besides an architecture."""
+    return tuple(kind.reserved for kind in KINDS if kind.reserved)
+
+
+def default_weights(backbone: str) -> str:
+    """What `weights = "auto"` means for a backbone."""
+    if backbone in PACKAGED_BACKBONES:
+        return "packaged"
+    return "random" if backbone == SIMPLE_CNN or backbone in reserved_names() else "hub"

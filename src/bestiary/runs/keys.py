@@ -1,0 +1,71 @@
+"""Keys: what a model's weights depend on, and what its figures depend on; no more.
+
+In: the images of a study with labels and splits, and its config. Out: short hashes. Owns no file.
+
+Weights depend on the contents, labels and sides of the images that they are fitted and chosen on, on the model's own
+config, and on the content of a local weights file. So a renamed photo, a file that is no image, or another label on a
+test image trains nothing. Figures depend on the logits, and on the labels and groups of the images they are scored on.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from bestiary.config.schema import ModelConfig, StudyConfig
+from bestiary.evaluate.metrics import METRICS
+from bestiary.store.hashing import fingerprint, sha256_file
+
+_FIT_RULES, _FIGURE_RULES = "fit 2", "figures 2"
+
+
+def content_id(image_id: str) -> str:
+    """The id without the number of a further copy: the same for the same bytes, whatever they are called."""
+    return image_id.partition("-")[0]
+
+
+def weights_digest(weights: str) -> str:
+    """The SHA-256 of a local weights file; empty where `weights` names none, or one that is not there."""
+    path = Path(weights).expanduser()
+    return sha256_file(path) if path.is_file() else ""
+
+
+def is_local(weights: str) -> bool:
+    """Whether `weights` is the path of a file."""
+    return weights not in ("auto", "packaged", "hub", "random")
+
+
+def fit_keys(config: StudyConfig, images: pd.DataFrame, *, digests: Mapping[str, str]) -> dict[str, str]:
+    """What the weights of each model depend on.
+
+    Args:
+        config: the study's.
+        images: `image_id, label, split` of the images of the study; `split` is empty where one was dropped.
+        digests: by model, of its local weights file; empty: it has none.
+    """
+    used = images[images["split"].isin(("train", "val"))]
+    rows = sorted(zip(map(content_id, used["image_id"]), used["label"], used["split"], strict=True))
+    data = fingerprint([rows, config.device, _FIT_RULES])
+    return {name: fingerprint([data, _settings(model), digests[name]]) for name, model in config.models.items()}
+
+
+def _settings(model: ModelConfig) -> dict[str, object]:
+    values = model.model_dump(mode="json")
+    # The file's content counts, not where it lies.
+    return {**values, "weights": "local"} if is_local(model.weights) else values
+
+
+def figures_key(fit_key: str, logits_digest: str, images: pd.DataFrame) -> str:
+    """What the figures of a run depend on.
+
+    Args:
+        fit_key: of its weights.
+        logits_digest: of its logits.
+        images: `image_id, label, label_given, split, drawn, group_id`.
+    """
+    scored = images[images["drawn"].isin(("val", "test"))]
+    # A group is known by its members, not by its number.
+    first = scored.groupby("group_id")["image_id"].transform("min")
+    columns = [scored[name] for name in ("label", "label_given", "split", "drawn")]
+    rows = sorted(zip(scored["image_id"], *columns, first, strict=True))
+    return fingerprint([fit_key, logits_digest, rows, [metric.name for metric in METRICS], _FIGURE_RULES])

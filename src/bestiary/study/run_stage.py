@@ -1,0 +1,131 @@
+"""Runs as stages of a study: models fitted where what they depend on changed, figures made where labels changed.
+
+In: a study at work. Out: `runs/<model>/`, through `runs.fit` and `runs.evaluation`.
+"""
+
+from typing import cast
+
+from bestiary.config.schema import StudyConfig
+from bestiary.errors import StudyError
+from bestiary.runs.evaluation import evaluate_run, lacking
+from bestiary.runs.keys import figures_key, fit_keys, is_local, weights_digest
+from bestiary.runs.record import is_older, is_whole, logits_digest, read_figures, read_scored_ids, read_status
+from bestiary.store.hashing import fingerprint
+from bestiary.study.work import Work
+
+
+def keys_of_fits(work: Work) -> dict[str, str]:
+    """What each model's weights depend on, by model."""
+
+    def compute() -> dict[str, str]:
+        return fit_keys(work.snapshot.config, work.snapshot.images, digests=_digests(work))
+
+    return cast(dict[str, str], work.remember("fit keys", compute))
+
+
+def _digests(work: Work) -> dict[str, str]:
+    """The content of each model's local weights file; where it is gone, what the run that it began says it was."""
+
+    def compute() -> dict[str, str]:
+        config: StudyConfig = work.snapshot.config
+        found = {}
+        for name, model in config.models.items():
+            found[name] = weights_digest(model.weights) if is_local(model.weights) else ""
+            if is_local(model.weights) and not found[name]:
+                status = read_status(work.paths.run(name))
+                found[name] = status.weights_sha256 if status else ""
+        return found
+
+    return cast(dict[str, str], work.remember("weights digests", compute))
+
+
+def fits_key(work: Work) -> str:
+    """Of all models."""
+    return fingerprint(keys_of_fits(work))
+
+
+def has_fits(work: Work, key: str) -> bool:
+    """Whether every model was fitted on these images with these settings, or could not be.
+
+    Raises:
+        StudyError: one was not, or on other data or with other settings; names it.
+    """
+    folder = work.paths.folder
+    for name, wanted in keys_of_fits(work).items():
+        status = read_status(work.paths.run(name))
+        if status is None:
+            why = "was trained by an older bestiary" if is_older(work.paths.run(name)) else "has not been trained"
+            raise StudyError(f"model {name!r} {why}: run `bestiary train {folder}`")
+        if status.key != wanted:
+            raise StudyError(f"model {name!r} is of other data or settings: run `bestiary train {folder}`")
+    return True
+
+
+def make_fits(work: Work, key: str) -> None:
+    """Fit the models that are asked for and not complete; let the others see test images that came since."""
+    snapshot, keys = work.snapshot, keys_of_fits(work)
+    due, short = [], []
+    for name in work.models:
+        status = read_status(work.paths.run(name))
+        if status is None or status.key != keys[name] or not is_whole(work.paths.run(name)):
+            due.append(name)
+        elif len(lacking(read_scored_ids(work.paths.run(name)), snapshot.images)):
+            short.append(name)
+    if not due and not short:
+        return
+    # torch and timm take seconds to import; a study with nothing to do is spared them.
+    from bestiary.models.backbones import check_backbone
+    from bestiary.runs.fit import add_logits, fit_model
+
+    for name in due:
+        check_backbone(snapshot.config.models[name].backbone)
+    for name in due:
+        fit_model(
+            work.paths.run(name),
+            snapshot.config,
+            snapshot.images,
+            root=snapshot.data_root,
+            key=keys[name],
+            weights_sha256=_digests(work)[name],
+            progress=work.progress,
+        )
+        snapshot.forget_run(name)
+    for name in short:
+        add_logits(
+            work.paths.run(name), snapshot.config, snapshot.images, root=snapshot.data_root, progress=work.progress
+        )
+        snapshot.forget_run(name)
+
+
+def keys_of_figures(work: Work) -> dict[str, str]:
+    """What each model's figures depend on, by model; models that could not be run have none."""
+
+    def compute() -> dict[str, str]:
+        keys = {}
+        for name in work.snapshot.config.models:
+            run = work.snapshot.run(name)
+            if run.done:
+                digest = logits_digest(work.paths.run(name))
+                keys[name] = figures_key(run.status.key, digest, work.snapshot.images)
+        return keys
+
+    return cast(dict[str, str], work.remember("figure keys", compute))
+
+
+def all_figures_key(work: Work) -> str:
+    """Of all models."""
+    return fingerprint(keys_of_figures(work))
+
+
+def has_figures(work: Work, key: str) -> bool:
+    """Whether the figures of every model are of these labels and groups."""
+    return all(work.snapshot.run(name).figures.get("key") == own for name, own in keys_of_figures(work).items())
+
+
+def make_figures(work: Work, key: str) -> None:
+    """Evaluate the models whose logits, labels or groups changed."""
+    for name, own in keys_of_figures(work).items():
+        folder = work.paths.run(name)
+        if read_figures(folder).get("key") != own:
+            evaluate_run(folder, work.snapshot.images, key=own, fit_key=work.snapshot.run(name).status.key)
+            work.snapshot.forget_run(name)

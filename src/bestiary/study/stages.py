@@ -1,0 +1,199 @@
+"""The stages of a study, each declared once, in their order.
+
+In: a study at work. Out: `STAGES`, from which `Study.run`, the single commands, their "run X first" errors and what is
+up to date all follow.
+
+To add a stage: an entry here, and the module with the functions that it names.
+"""
+
+import pandas as pd
+
+from bestiary.data.corrections.overlay import corrections_fingerprint
+from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, write_index
+from bestiary.deploy.bundle import is_whole as is_whole_bundle
+from bestiary.report.stamp import report_fingerprint
+from bestiary.runs.environment import package_versions
+from bestiary.store.hashing import fingerprint
+from bestiary.store.tables import table_fingerprint
+from bestiary.study.audit_stage import (
+    clusters_key,
+    findings_key,
+    has_clusters,
+    has_findings,
+    make_clusters,
+    make_findings,
+)
+from bestiary.study.comparison import compare_runs, has_comparison, write_comparison
+from bestiary.study.run_stage import (
+    all_figures_key,
+    fits_key,
+    has_figures,
+    has_fits,
+    keys_of_figures,
+    make_figures,
+    make_fits,
+)
+from bestiary.study.split_stage import has_splits, make_splits, splits_key
+from bestiary.study.work import Stage, Work
+
+
+def _make_index(work: Work, key: str) -> None:
+    file = work.paths.index
+    previous = read_index(work.paths.folder) if table_fingerprint(file) else None
+    index = build_index(work.snapshot.config.data, previous=previous, progress=work.progress)
+    if table_fingerprint(file) != index_fingerprint(index):
+        write_index(work.paths.folder, index)
+        _say_index(work, index, previous)
+    work.snapshot.put(index=index)
+
+
+def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None) -> None:
+    left_out = int((index["error"] != "").sum())
+    names = class_names(index)
+    work.progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
+    if previous is not None:
+        known, now = set(previous["image_id"]), set(index["image_id"])
+        work.progress.say(f"  the data changed: {len(now - known):,} files new, {len(known - now):,} gone")
+
+
+def _comparison_key(work: Work) -> str:
+    runs = {name: work.snapshot.run(name).status for name in work.snapshot.config.models}
+    keys = keys_of_figures(work)
+    return fingerprint([[name, keys.get(name, [run.status, run.reason])] for name, run in runs.items()])
+
+
+def _make_comparison(work: Work, key: str) -> None:
+    comparison = compare_runs(work.snapshot)
+    work.snapshot.put(comparison=write_comparison(work.paths, comparison, key=key))
+
+
+def _report_key(work: Work) -> str:
+    snapshot = work.snapshot
+    # Where there is no audit, or an outdated one, the report says so.
+    audit = [table_fingerprint(work.paths.findings), work.key("audit")]
+    corrections = corrections_fingerprint(snapshot.corrections)
+    settings = snapshot.config.report.model_dump(mode="json")
+    made_from = [work.key("compare"), index_fingerprint(snapshot.index), audit, corrections, settings]
+    return fingerprint([made_from, package_versions()["bestiary"]])
+
+
+def _make_report(work: Work, key: str) -> None:
+    from bestiary.report.page import write_report
+
+    work.progress.say("  report")
+    write_report(work.snapshot, fingerprint=key, audit_key=work.key("audit"))
+
+
+def _export_key(work: Work) -> str:
+    settings = work.snapshot.config.export.model_dump(mode="json")
+    return fingerprint([work.key("compare"), settings, package_versions()["bestiary"]])
+
+
+def _make_export(work: Work, key: str) -> None:
+    from bestiary.deploy.export import export_model
+
+    work.progress.say(f"  export {work.snapshot.config.export.model} to {work.paths.model.name}/")
+    export_model(work.snapshot, fingerprint=key)
+
+
+_ALL = (
+    Stage(
+        name="index",
+        command="index",
+        makes="index",
+        needs=lambda work: (),
+        key=lambda work: "",
+        is_there=lambda paths: paths.index.exists(),
+        # What changed in the data since is looked for by its own command.
+        is_current=lambda work, key: True,
+        make=_make_index,
+        always=True,
+    ),
+    Stage(
+        name="clusters",
+        command="audit",
+        makes="search for copies",
+        needs=lambda work: ("index",),
+        key=clusters_key,
+        is_there=lambda paths: paths.clusters.exists(),
+        is_current=has_clusters,
+        make=make_clusters,
+    ),
+    Stage(
+        name="audit",
+        command="audit",
+        makes="audit",
+        needs=lambda work: ("index", "clusters"),
+        key=findings_key,
+        is_there=lambda paths: paths.findings.exists(),
+        is_current=has_findings,
+        make=make_findings,
+    ),
+    Stage(
+        name="split",
+        command="split",
+        makes="split",
+        needs=lambda work: (
+            ("index",) if work.snapshot.config.split.group_duplicates == "exact" else ("index", "clusters")
+        ),
+        key=splits_key,
+        is_there=lambda paths: paths.splits.exists(),
+        is_current=has_splits,
+        make=make_splits,
+    ),
+    Stage(
+        name="train",
+        command="train",
+        makes="training",
+        needs=lambda work: ("split",),
+        key=fits_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=has_fits,
+        make=make_fits,
+        always=True,
+    ),
+    Stage(
+        name="figures",
+        command="compare",
+        makes="evaluation",
+        needs=lambda work: ("train",),
+        key=all_figures_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=has_figures,
+        make=make_figures,
+        on_demand=True,
+    ),
+    Stage(
+        name="compare",
+        command="compare",
+        makes="comparison",
+        needs=lambda work: ("figures",),
+        key=_comparison_key,
+        is_there=lambda paths: paths.comparison.exists(),
+        is_current=lambda work, key: has_comparison(work.snapshot, key),
+        make=_make_comparison,
+        on_demand=True,
+    ),
+    Stage(
+        name="report",
+        command="report",
+        makes="report",
+        needs=lambda work: ("compare",),
+        key=_report_key,
+        is_there=lambda paths: paths.report.exists(),
+        is_current=lambda work, key: report_fingerprint(work.paths.report) == key,
+        make=_make_report,
+    ),
+    Stage(
+        name="export",
+        command="export",
+        makes="exported model",
+        needs=lambda work: ("compare",),
+        key=_export_key,
+        is_there=lambda paths: paths.model.exists(),
+        is_current=lambda work, key: is_whole_bundle(work.paths.model, fingerprint=key),
+        make=_make_export,
+    ),
+)
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
