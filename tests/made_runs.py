@@ -1,4 +1,4 @@
-"""Runs made up from probabilities, without any training."""
+"""Studies whose runs are made up from logits, without any training."""
 
 from pathlib import Path
 from typing import Any
@@ -7,71 +7,87 @@ import numpy as np
 import pandas as pd
 
 from bestiary.config.schema import StudyConfig
-from bestiary.evaluate.metrics import split_metrics
-from bestiary.runs import record as runs
+from bestiary.runs.evaluation import evaluate_run
+from bestiary.runs.record import MODEL, Logits, RunRecord, RunStatus, read_run, write_results, write_status
+from bestiary.snapshot import Snapshot
 
 NAMES = ["bat", "cat", "rat"]
-SIZES = {"val": 60, "test": 90}
+SIZES = {"train": 120, "val": 60, "test": 90}
 KEY = "0123456789abcdef"
 
 
 class Bench:
-    """A study folder, and runs of any accuracy in it."""
+    """A study folder, and runs of any accuracy in it.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        images: as `Snapshot.images`; every image is a group of its own.
+    """
+
+    def __init__(self, folder: Path, *, sizes: dict[str, int] = SIZES, names: list[str] = NAMES) -> None:
         self.folder = folder
+        self.names = names
         self.models: dict[str, dict[str, Any]] = {}
         random = np.random.default_rng(0)
-        self.images = {
-            split: pd.DataFrame(
-                {
-                    "image_id": [f"{split}{number:04d}" for number in range(size)],
-                    "split": split,
-                    "label": np.array(NAMES)[random.integers(0, 3, size)],
-                }
-            )
-            for split, size in SIZES.items()
-        }
-        train = pd.DataFrame({"image_id": [f"train{number}" for number in range(120)], "split": "train"})
-        self.splits = pd.concat([train, *self.images.values()])[["image_id", "split"]].assign(group_id="g")
+        tables = []
+        for split, size in sizes.items():
+            ids = [f"{split}{number:04d}" for number in range(size)]
+            labels = np.array(names)[random.integers(0, len(names), size)]
+            table = pd.DataFrame({"image_id": ids, "split": split, "drawn": split, "label": labels})
+            tables.append(table.assign(label_given=labels, group_id=ids, path=[f"{i}.png" for i in ids], sha256=ids))
+        self.images = pd.concat(tables, ignore_index=True)
 
     @property
     def config(self) -> StudyConfig:
         return StudyConfig.model_validate({"models": self.models})
 
-    def probabilities(self, split: str, right: float, *, sure: float = 0.8, seed: int = 0) -> np.ndarray:
-        """Exactly the share `right` is right, each with the probability `sure` of what is predicted."""
-        labels = pd.Categorical(self.images[split]["label"], categories=NAMES).codes
-        random = np.random.default_rng(seed)
-        wrong = random.permutation(len(labels)) >= round(right * len(labels))
-        chosen = np.where(wrong, (labels + 1) % 3, labels)
-        table = np.full((len(labels), 3), (1 - sure) / 2, dtype=np.float32)
+    @property
+    def snapshot(self) -> Snapshot:
+        snapshot = Snapshot(self.folder, self.config)
+        snapshot.put(images=self.images)
+        return snapshot
+
+    def logits(self, right: dict[str, float], *, sure: float = 0.8, seed: int = 0) -> Logits:
+        """Of val and test: exactly the share `right` is right, with the probability `sure` for what is predicted."""
+        scored = self.images[self.images["drawn"].isin(("val", "test"))]
+        labels = np.asarray(pd.Index(self.names).get_indexer(scored["label"]))
+        random, chosen = np.random.default_rng(seed), labels.copy()
+        for split, share in right.items():
+            places = np.flatnonzero(scored["drawn"] == split)
+            wrong = random.permutation(len(places)) >= round(share * len(places))
+            chosen[places[wrong]] = (labels[places[wrong]] + 1) % len(self.names)
+        table = np.full((len(labels), len(self.names)), (1 - sure) / (len(self.names) - 1), dtype=np.float32)
         table[np.arange(len(labels)), chosen] = sure
-        return table
+        return Logits(tuple(scored["image_id"]), tuple(self.names), np.log(table))
 
     def add(
-        self, name: str, *, val: float, test: float, sure: float = 0.8, backbone: str = "simple_cnn", seed: int = 0
-    ):
-        """A run that is done."""
+        self,
+        name: str,
+        *,
+        val: float,
+        test: float,
+        sure: float = 0.8,
+        backbone: str = "simple_cnn",
+        seed: int = 0,
+        logits: Logits | None = None,
+    ) -> RunRecord:
+        """A run that is done, and evaluated."""
         self.models[name] = {"backbone": backbone, "weights": "random"}
-        tables, figures = [], {}
-        for split, share in (("val", val), ("test", test)):
-            images, table = self.images[split], self.probabilities(split, share, sure=sure, seed=seed)
-            labels = pd.Categorical(images["label"], categories=NAMES).codes.astype(np.int64)
-            tables.append(runs.predictions_table(images, table, NAMES))
-            figures[split] = split_metrics(labels, table, class_names=NAMES)
-        metrics = {
-            "model": name, "class_names": NAMES, **figures, "test_scored_at": "2026-01-31T12:00:00Z",
-            "parameters": {"total": 100, "trainable": 10}, "seconds": {"fit": 1.5}, "images_per_s": {"pixels": 9.0},
-            "epochs": 0, "best_epoch": 0, "choices": {"C": 1.0}, "geometry": {"size_px": 24},
+        folder = self.snapshot.paths.run(name)
+        fit = {
+            "model": name, "class_names": self.names, "parameters": {"total": 100, "trainable": 10},
+            "seconds": {"fit": 1.5}, "images_per_s": {"pixels": 9.0}, "cached": {}, "epochs": 0, "best_epoch": 0,
+            "choices": {"C": 1.0}, "geometry": {"size_px": 24},
         }  # fmt: skip
-        runs.write_results(
-            self.folder, name, environment={"device": "cpu"}, history=[], metrics=metrics,
-            predictions=pd.concat(tables, ignore_index=True),
-        )  # fmt: skip
-        if backbone != "majority":
-            (runs.run_dir(self.folder, name) / runs.MODEL).write_bytes(b"weights")
+        found = logits or self.logits({"val": val, "test": test}, sure=sure, seed=seed)
+        write_results(folder, environment={"device": "cpu"}, history=[], fit=fit, logits=found)
+        (folder / MODEL).write_bytes(b"weights")
         self.finish(name, "done")
+        self.evaluate(name)
+        return read_run(folder)
+
+    def evaluate(self, name: str) -> dict[str, Any]:
+        """Figures of a run, with the labels as they are now."""
+        return evaluate_run(self.snapshot.paths.run(name), self.images, key="figures", fit_key=KEY)
 
     def add_not_run(self, name: str, reason: str) -> None:
         self.models[name] = {"backbone": "resnet18", "weights": "hub"}
@@ -79,5 +95,6 @@ class Bench:
 
     def finish(self, name: str, status: Any, *, reason: str = "", key: str = KEY) -> None:
         model = self.config.models[name]
-        told = runs.RunStatus(name, status, key, "2026-01-31T11:00:00Z", "2026-01-31T12:00:00Z", "0", reason=reason)
-        runs.write_status(self.folder, told, model)
+        times = ("2026-01-31T11:00:00Z", "2026-01-31T12:00:00Z")
+        told = RunStatus(name, model.kind.name, status, key, *times, "0", reason=reason)
+        write_status(self.snapshot.paths.run(name), told, model)

@@ -1,7 +1,7 @@
 """What studies came to before the rooms were rebuilt, and still have to.
 
-`golden/demo.json` and `golden/photos.json` hold splits, figures, predictions and findings of the demo and of 24 photos a
-class, recorded at version 0.1.0 in fp32. Splits are the same to the last image. Figures may differ by what another
+`golden/demo.json` and `golden/photos.json` hold splits, figures, predictions and findings of the demo and of 24 photos
+a class, recorded at version 0.1.0 in fp32. Splits are the same to the last image. Figures may differ by what another
 order of the images and another precision do to them: an image or two.
 """
 

@@ -227,6 +227,8 @@ class Snapshot:
 # What is derived from each attribute, and goes when it is put.
 _FOLLOWS: dict[str, tuple[str, ...]] = {
     "index": ("readable", "decisions", "skipped_corrections", "corrected", "cluster_numbers", "splits", "images"),
+    "corrections": ("decisions", "skipped_corrections", "corrected", "splits", "images"),
     "clusters": ("cluster_numbers",),
+    "findings": ("summary",),
     "splits_table": ("splits", "images"),
 }

@@ -1,5 +1,6 @@
 """Compare: ranked on validation, shown on test, joined on image_id."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -10,15 +11,18 @@ import pytest
 from scipy.stats import binomtest
 
 from bestiary.config.recipes import write_study_config
+from bestiary.data.index import write_index
 from bestiary.errors import StudyError
-from bestiary.runs import record as runs
-from bestiary.store.tables import read_table, write_table
-from bestiary.study import comparison as compare
+from bestiary.runs.evaluation import right_by_image
+from bestiary.runs.record import Logits, read_logits, write_logits
+from bestiary.snapshot import StudyPaths
+from bestiary.store.tables import write_table
+from bestiary.study.comparison import compare_runs, comparison_table, has_comparison, read_comparison, write_comparison
 from tests.made_runs import NAMES, Bench
 
 
 def compared(bench: Bench):
-    return compare.compare_runs(compare.read_runs(bench.folder, bench.config), bench.splits)
+    return compare_runs(bench.snapshot)
 
 
 def by_model(comparison):
@@ -65,8 +69,7 @@ def test_differences_are_paired_by_image(bench):
     found = by_model(compared(bench))
     right = {}
     for name in "abc":
-        test = read_table(runs.run_dir(bench.folder, name) / runs.PREDICTIONS).query("split == 'test'")
-        right[name] = (test["y_true"] == test["y_pred"]).to_numpy()
+        right[name] = right_by_image(read_logits(bench.snapshot.paths.run(name)), bench.images).to_numpy()
     p_values = {}
     for name in "bc":
         versus = found[name]["versus_winner"]
@@ -75,7 +78,7 @@ def test_differences_are_paired_by_image(bench):
         assert versus["difference"]["value"] == pytest.approx(right[name].mean() - right["a"].mean())
         p_values[name] = binomtest(int(only_this), int(only_this + only_winner), 0.5).pvalue
         assert versus["p_value"] == pytest.approx(p_values[name])
-        assert versus["told_apart"] == (versus["p_value_holm"] < 0.05)
+        assert versus["significant"] == (versus["p_value_holm"] < 0.05)
     smaller = min("bc", key=p_values.get)
     assert found[smaller]["versus_winner"]["p_value_holm"] == pytest.approx(min(1, 2 * p_values[smaller]))
     assert found["a"]["versus_winner"] is None
@@ -85,27 +88,39 @@ def test_differences_are_paired_by_image(bench):
 def test_the_order_of_a_runs_rows_changes_nothing(bench, name):
     bench.add("a", val=0.9, test=0.9, seed=1)
     bench.add("b", val=0.8, test=0.8, seed=2)
-    before = compared(bench)
-    file = runs.run_dir(bench.folder, name) / runs.PREDICTIONS
-    write_table(file, read_table(file).sample(frac=1, random_state=0))
+    before, folder = compared(bench), bench.snapshot.paths.run(name)
+    logits = read_logits(folder)
+    order = np.random.default_rng(0).permutation(len(logits.image_ids))
+    ids = tuple(logits.image_ids[number] for number in order)
+    write_logits(folder, Logits(ids, logits.class_names, logits.values[order]))
     assert compared(bench) == before
 
 
-@pytest.mark.parametrize("change", ["other", "fewer", "more"])
-def test_runs_scored_on_different_images_are_not_compared(bench, change):
+def test_a_run_that_was_scored_on_fewer_images_is_not_compared(bench):
     bench.add("a", val=0.9, test=0.9)
     bench.add("b", val=0.8, test=0.8)
-    file = runs.run_dir(bench.folder, "b") / runs.PREDICTIONS
-    table = read_table(file)
-    if change == "other":
-        table.loc[table.index[-1], "image_id"] = "unknown"
-    elif change == "fewer":
-        table = table.iloc[:-1]
-    else:
-        table = pd.concat([table, table.iloc[-1:].assign(image_id="one more")])
-    write_table(file, table)
-    with pytest.raises(StudyError, match=r"b and a .*different test images.*bestiary train"):
+    folder = bench.snapshot.paths.run("b")
+    logits = read_logits(folder)
+    write_logits(folder, Logits(logits.image_ids[:-1], logits.class_names, logits.values[:-1]))
+    with pytest.raises(StudyError, match=r"lack image test0089.*bestiary train"):
         compared(bench)
+
+
+def test_groups_weaken_what_single_images_would_show(bench):
+    """Thirty images of one group, on which alone two models differ, are one observation."""
+    logits = bench.logits({"val": 0.9, "test": 1.0})
+    worse = logits.values.copy()
+    places = [number for number, image_id in enumerate(logits.image_ids) if image_id.startswith("test")][:30]
+    worse[places] = np.roll(worse[places], 1, axis=1)
+    bench.add("a", val=0.9, test=0.9, logits=logits)
+    bench.add("b", val=0.9, test=0.9, sure=0.6, logits=Logits(logits.image_ids, logits.class_names, worse))
+    assert by_model(compared(bench))["b"]["versus_winner"]["significant"]
+    bench.images.loc[bench.images["image_id"].isin([logits.image_ids[n] for n in places]), "group_id"] = "one"
+    for name in "ab":
+        bench.evaluate(name)
+    grouped = by_model(compared(bench))["b"]
+    assert not grouped["versus_winner"]["significant"]
+    assert grouped["test"]["groups"] == 61
 
 
 def test_models_not_run_are_listed_with_the_reason_and_hinder_nobody(bench):
@@ -121,8 +136,8 @@ def test_a_study_of_which_nothing_ran_can_still_be_read(bench):
     bench.add_not_run("hub", "no hub")
     found = compared(bench)
     assert (found["winner"], found["models"]) == (None, [])
-    compare.write_comparison(bench.folder, found, fingerprint="f")
-    assert compare.comparison_table(compare.read_comparison(bench.folder))["status"].tolist() == ["not run"]
+    write_comparison(bench.snapshot.paths, found, key="f")
+    assert comparison_table(read_comparison(bench.snapshot.paths))["status"].tolist() == ["not run"]
 
 
 def test_a_model_that_was_never_trained_is_named(bench):
@@ -137,9 +152,12 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
     bench.add("b", val=0.8, test=0.8, seed=2)
     bench.add_not_run("hub", 'no, "hub"\nat all')
     found = compared(bench)
-    compare.write_comparison(bench.folder, found, fingerprint="f")
-    assert compare.read_comparison(bench.folder) == {"fingerprint": "f", **found}
-    table = compare.comparison_table(found)
+    paths = bench.snapshot.paths
+    write_comparison(paths, found, key="f")
+    assert read_comparison(paths) == {"format": 2, "fingerprint": "f", **found}
+    assert has_comparison(bench.snapshot, "f")
+    assert not has_comparison(bench.snapshot, "g")
+    table = comparison_table(found)
     assert table["model"].tolist() == ["a", "b", "hub"]
     assert table["status"].tolist() == ["done", "done", "not run"]
     assert table["test_accuracy"].iloc[0] == pytest.approx(round(0.85 * 90) / 90)
@@ -148,22 +166,22 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
     assert table["test_difference_to_winner"].iloc[1] == pytest.approx(
         found["models"][1]["versus_winner"]["difference"]["value"]
     )
-    pd.testing.assert_frame_equal(pd.read_csv(bench.folder / compare.CSV_NAME), table, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv(paths.comparison_csv), table, check_dtype=False)
 
 
 def test_a_study_that_was_not_compared_says_so(bench):
     with pytest.raises(StudyError, match="bestiary compare"):
-        compare.read_comparison(bench.folder)
+        read_comparison(bench.snapshot.paths)
 
 
-def test_the_fingerprint_changes_with_any_run(bench):
+def test_a_comparison_of_an_older_bestiary_says_so(bench):
     bench.add("a", val=0.9, test=0.9)
-    first = compare.comparison_fingerprint(bench.folder, bench.config)
-    assert compare.comparison_fingerprint(bench.folder, bench.config) == first
-    bench.finish("a", "done", key="another")
-    second = compare.comparison_fingerprint(bench.folder, bench.config)
-    bench.models["b"] = {"backbone": "simple_cnn"}
-    assert len({first, second, compare.comparison_fingerprint(bench.folder, bench.config)}) == 3
+    found = write_comparison(bench.snapshot.paths, compared(bench), key="f")
+    del found["format"]
+    bench.snapshot.paths.comparison.write_text(json.dumps(found))
+    with pytest.raises(StudyError, match="older bestiary"):
+        read_comparison(bench.snapshot.paths)
+    assert not has_comparison(bench.snapshot, "f")
 
 
 WITHOUT_TORCH = """
@@ -177,32 +195,35 @@ WITHOUT_TORCH = """
 
     sys.meta_path.insert(0, Block())
     import pandas as pd
-    from bestiary.core.recipes import read_study_config
-    from bestiary.study.compare import compare_runs, comparison_table, read_runs
-    from bestiary.study.metrics import split_metrics
+    import bestiary
 
-    folder = Path(sys.argv[1])
-    config = read_study_config(folder / "study.toml")
-    comparison = compare_runs(read_runs(folder, config), pd.read_parquet(folder / "splits.parquet"))
-    print(comparison["winner"], len(comparison_table(comparison)))
+    study = bestiary.Study.open(sys.argv[1])
+    table = study.comparison
+    print(table["model"].iloc[0], len(table), len(study.predictions("a")), len(study.index_table))
 """
 
 
-def test_an_old_study_is_read_and_compared_where_torch_cannot_be_imported(bench):
+def test_a_study_is_read_where_torch_cannot_be_imported(bench):
     bench.add("a", val=0.9, test=0.85, seed=1)
     bench.add("b", val=0.8, test=0.8, seed=2)
     bench.add_not_run("hub", "no hub")
-    write_study_config(bench.folder / "study.toml", bench.config)
-    write_table(bench.folder / "splits.parquet", bench.splits)
+    paths = StudyPaths(bench.folder)
+    write_study_config(paths.config, bench.config)
+    write_comparison(paths, compared(bench), key="f")
+    write_table(paths.splits, bench.images[["image_id", "group_id", "split", "drawn"]])
+    columns = {"split_given": "", "group_given": "", "error": "", "width_px": 1, "height_px": 1, "bytes": 1}
+    write_index(
+        bench.folder, bench.images.drop(columns=["split", "drawn", "group_id", "label_given"]).assign(**columns)
+    )
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH), str(bench.folder)], capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["a", "3"]
+    assert ended.stdout.split() == ["a", "3", "150", "270"]
 
 
 def test_without_corrections_there_is_nothing_on_labels_as_given(bench):
     bench.add("m", val=0.8, test=0.7)
     found = compared(bench)
     assert found["models"][0]["test_as_given"] is None
-    assert not [column for column in compare.comparison_table(found) if "as_given" in column]
+    assert not [column for column in comparison_table(found) if "as_given" in column]

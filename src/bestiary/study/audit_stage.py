@@ -141,7 +141,6 @@ def make_findings(work: Work, key: str) -> None:
     write_findings(work.paths.folder, audit.findings, fingerprint=key)
     write_summary(work.paths.folder, {**audit.summary, "features": _feature_settings(work)}, fingerprint=key)
     snapshot.put(findings=audit.findings)
-    snapshot.__dict__.pop("summary", None)
     seconds = time.perf_counter() - start
     work.progress.say(f"  audit in {seconds:.1f} s: {_counts(audit.findings)}")
 
