@@ -9,15 +9,27 @@ Names are imported on first use, so that `import bestiary` costs nothing.
 """
 
 from importlib import import_module
-from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bestiary.telemetry import prepare_process
+if TYPE_CHECKING:
+    from bestiary.config.recipes import list_recipes, load_config
+    from bestiary.config.schema import StudyConfig
+    from bestiary.data.geometry import Geometry
+    from bestiary.data.images import load_rgb
+    from bestiary.deploy.predictor import predict
+    from bestiary.errors import BestiaryError, ConfigError
+    from bestiary.evaluate.intervals import wilson
+    from bestiary.evaluate.metrics import split_figures
+    from bestiary.evaluate.paired import compare_paired
+    from bestiary.progress import Console
+    from bestiary.report.figures import plots
+    from bestiary.study.study import Study, StudyResult
 
-prepare_process()
+    __version__: str
 
 _HOMES = {
     "Study": "bestiary.study.study",
+    "StudyResult": "bestiary.study.study",
     "StudyConfig": "bestiary.config.schema",
     "BestiaryError": "bestiary.errors",
     "ConfigError": "bestiary.errors",
@@ -28,16 +40,36 @@ _HOMES = {
     "load_rgb": "bestiary.data.images",
     "predict": "bestiary.deploy.predictor",
     "plots": "bestiary.report.figures.plots",
-    "split_metrics": "bestiary.evaluate.metrics",
+    "split_figures": "bestiary.evaluate.metrics",
     "compare_paired": "bestiary.evaluate.paired",
-    "wilson": "bestiary.evaluate.paired",
+    "wilson": "bestiary.evaluate.intervals",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the names are in the table above
+# What type checkers see is what there is: `tests/test_house.py` holds this list to the table above.
+__all__ = [
+    "BestiaryError",
+    "ConfigError",
+    "Console",
+    "Geometry",
+    "Study",
+    "StudyConfig",
+    "StudyResult",
+    "__version__",
+    "compare_paired",
+    "list_recipes",
+    "load_config",
+    "load_rgb",
+    "plots",
+    "predict",
+    "split_figures",
+    "wilson",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("bestiary")
     if name not in _HOMES:
         raise AttributeError(f"module 'bestiary' has no attribute {name!r}")

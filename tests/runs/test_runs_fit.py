@@ -306,7 +306,7 @@ def test_saved_weights_that_do_not_fit_say_what_to_do(lab):
 
     write_weights(lab.run_dir("head") / MODEL, learner.state())
     new = lab.images.iloc[[0]].assign(image_id="f" * 20, split="test", drawn="test")
-    with pytest.raises(StudyError, match=r"does not fit its config.*train again"):
+    with pytest.raises(StudyError, match=r"(?s)does not fit its config.*train again"):
         add_logits(lab.run_dir("head"), lab.config, pd.concat([lab.images, new]), root=lab.snapshot.data_root)
 
 

@@ -171,7 +171,7 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
 
 def test_a_study_that_was_not_compared_says_so(bench):
     with pytest.raises(StudyError, match="bestiary compare"):
-        read_comparison(bench.snapshot.paths)
+        read_comparison(StudyPaths(bench.folder))
 
 
 def test_a_comparison_of_an_older_bestiary_says_so(bench):
