@@ -84,7 +84,7 @@ def _uses_frozen(values: Values) -> frozenset[str]:
     return _NETWORK | {"sweep"} | (_EPOCHS if in_epochs else frozenset())
 
 
-KINDS: tuple[ModelKind, ...] = (
+KINDS: list[ModelKind] = [
     ModelKind(
         name="majority",
         takes=lambda values: values.get("backbone") == "majority",
@@ -111,7 +111,7 @@ KINDS: tuple[ModelKind, ...] = (
         uses=lambda values: _NETWORK | _EPOCHS,
         refuse=_refuse_gradients,
     ),
-)
+]
 
 
 def kind_of(values: Values) -> ModelKind:

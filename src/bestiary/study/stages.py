@@ -118,6 +118,7 @@ _ALL = (
         is_there=lambda paths: paths.clusters.exists(),
         is_current=has_clusters,
         make=make_clusters,
+        in_run=lambda work: work.snapshot.config.audit.enabled,
     ),
     Stage(
         name="audit",
@@ -128,6 +129,7 @@ _ALL = (
         is_there=lambda paths: paths.findings.exists(),
         is_current=has_findings,
         make=make_findings,
+        in_run=lambda work: work.snapshot.config.audit.enabled,
     ),
     Stage(
         name="split",
@@ -193,6 +195,7 @@ _ALL = (
         is_there=lambda paths: paths.model.exists(),
         is_current=lambda work, key: is_whole_bundle(work.paths.model, fingerprint=key),
         make=_make_export,
+        in_run=lambda work: work.snapshot.comparison["winner"] is not None,
     ),
 )
 

@@ -299,15 +299,10 @@ class Study:
             redraw: see `split`.
         """
         with self._at_work(redraw=redraw) as work:
-            work.bring("index")
-            if self._config.audit.enabled:
-                work.bring("clusters")
-                work.bring("audit")
-            for name in ("split", "train", "compare", "report"):
-                work.bring(name)
+            for stage in STAGES.values():
+                if stage.in_run(work):
+                    work.bring(stage.name)
             comparison = work.snapshot.comparison
-            if comparison["winner"] is not None:
-                work.bring("export")
             found = work.snapshot.findings["issue"].value_counts(sort=False) if self._config.audit.enabled else {}
         return StudyResult(
             comparison=comparison_table(comparison),

@@ -26,6 +26,7 @@ class Stage:
         is_there: whether anything of it lies in the folder.
         is_current: whether what lies there is of this key, and whole.
         make: makes it of this key, writes it, and hands it to the snapshot.
+        in_run: whether a whole study makes it, asked in its turn.
         on_demand: it takes no time to speak of: whoever needs it makes it.
         always: its own command looks again in any case; `make` does no more than is needed.
     """
@@ -38,6 +39,7 @@ class Stage:
     is_there: Callable[[StudyPaths], bool]
     is_current: Callable[["Work", str], bool]
     make: Callable[["Work", str], None]
+    in_run: Callable[["Work"], bool] = lambda work: True
     on_demand: bool = False
     always: bool = False
 
