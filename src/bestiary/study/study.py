@@ -75,6 +75,7 @@ class Study:
         recipe: str = DEFAULT_RECIPE,
         config_file: Path | None = None,
         overrides: Sequence[str] = (),
+        models: Sequence[str] = (),
         when_there: WhenThere = "refuse",
         progress: Progress = SILENT,
     ) -> "Study":
@@ -86,6 +87,7 @@ class Study:
             recipe: the name of a shipped recipe.
             config_file: a TOML file, instead of a recipe.
             overrides: `key=value` strings.
+            models: the models of the study, as `load_config` takes them; empty: all of the recipe.
             when_there: where `out` holds a study of other data or config: refuse it, `resume` with the config it
                 has, or `force` the new one onto it, redoing what the change touches.
             progress: told of every stage.
@@ -97,7 +99,9 @@ class Study:
         """
         place = Path(out).absolute()
         file = place / STUDY_FILE
-        config = load_config(recipe=recipe, file=config_file, data_path=settled(str(data)), overrides=overrides)
+        config = load_config(
+            recipe=recipe, file=config_file, data_path=settled(str(data)), overrides=overrides, models=models
+        )
         if when_there == "resume" and file.exists():
             study = cls.open(place, progress=progress)
             for difference in differences(config, study.config):
