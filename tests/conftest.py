@@ -112,6 +112,6 @@ def shapes(tmp_path_factory: pytest.TempPathFactory, make_shapes: Callable[..., 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, shapes: Path, tiny_config: Path) -> Study:
-    study = Study.create(shapes, tmp_path_factory.mktemp("study") / "finished", config_file=tiny_config)
+    study = Study.create(shapes, tmp_path_factory.mktemp("study") / "finished", config=tiny_config)
     study.run()
     return study

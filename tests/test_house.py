@@ -61,14 +61,17 @@ def _is_error(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BestiaryError)
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_and_light_commands_import_nothing_heavy() -> None:
     code = (
-        "import sys, json; from bestiary.cli.main import run; run(['--help']); run(['study', '--help'])\n"
+        "import sys, json; from bestiary.cli.main import app, run; from typer.main import get_command\n"
+        "for command in ([], *([name] for name in get_command(app).commands)): run([*command, '--help'])\n"
+        "for command in (['--version'], ['recipes'], ['recipes', '--json'], ['recipes', 'keys'], ['frobnicate']):\n"
+        "    run(command)\n"
         "print('\\nMODULES' + json.dumps(sorted(sys.modules)))"
     )
     loaded = json.loads(python(code).rpartition("MODULES")[2])
     # typer itself imports pydantic where it finds it.
-    heavy = {"torch", "timm", "pandas", "numpy", "openvino", "matplotlib", "sklearn", "scipy", "PIL"}
+    heavy = {"torch", "timm", "pandas", "numpy", "openvino", "matplotlib", "sklearn", "scipy", "PIL", "IPython"}
     assert heavy.isdisjoint(loaded)
 
 

@@ -1,11 +1,16 @@
 """Bars, the clock, telemetry switches and the exit codes of errors."""
 
+import io
 import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bestiary import errors
-from bestiary.progress import SILENT, Console
+from bestiary.progress import SILENT, Console, default_progress
 from bestiary.telemetry import prepare_process
 from bestiary.timing import Clock
 
@@ -19,6 +24,57 @@ def test_bar_leaves_one_line_on_stderr_and_nothing_on_stdout(capsys: pytest.Capt
     assert err.count("\n") == 1
     assert "pixels [bold]: 1,200 images in" in err
     assert "loss 0.5" in err
+
+
+def test_one_is_counted_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    for count in (1, 2):
+        with Console().track("read", count, unit="files") as task:
+            task.advance(count)
+    lines = [line.partition(" in ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["  read: 1 file", "  read: 2 files"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind"),
+    [(Terminal(), Console), (io.StringIO(), type(SILENT)), (None, type(SILENT)), (closed(), type(SILENT)),
+     (SimpleNamespace(write=print), type(SILENT))],
+)  # fmt: skip
+def test_progress_is_shown_by_default_where_stderr_is_a_terminal(
+    stderr: Any, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert type(default_progress()) is kind
+
+
+@pytest.mark.parametrize(
+    ("shell", "kind"),
+    [(SimpleNamespace(kernel=object()), Console), (SimpleNamespace(), type(SILENT)), (None, type(SILENT))],
+)
+def test_progress_is_shown_by_default_in_a_notebook(shell: object, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert type(default_progress()) is kind
+
+
+def test_asking_for_the_default_imports_neither_ipython_nor_rich() -> None:
+    code = (
+        "import sys; from bestiary.progress import default_progress; default_progress(); "
+        "print([name for name in ('IPython', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_line_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,16 @@
 """Progress: what a long step tells the person who waits.
 
-In: counts and figures. Out: lines and bars on stderr, so that stdout stays clean for pipes. The library is silent
-unless it is handed a `Console`; the command line hands one down.
+In: counts and figures. Out: lines and bars on stderr, so that stdout stays clean for pipes; nothing where nobody
+watches. A function is silent unless it is handed a `Console`; `default_progress` picks one where a person watches.
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+
+from bestiary.plurals import counted
 
 
 class Task(Protocol):
@@ -23,7 +26,7 @@ class Progress(Protocol):
         """Print one line."""
 
     def track(self, label: str, total: int, *, unit: str) -> contextlib.AbstractContextManager[Task]:
-        """A bar of `total` units."""
+        """A bar of `total` units; `unit` is a plural that ends in s, such as `images`."""
 
 
 class _SilentTask:
@@ -45,11 +48,28 @@ class Silent:
 SILENT = Silent()
 
 
+def default_progress() -> Progress:
+    """A `Console` where a person watches: stderr is a terminal, or this is a notebook. Silence everywhere else."""
+    return Console() if _on_a_terminal() or _in_a_notebook() else SILENT
+
+
+def _on_a_terminal() -> bool:
+    # stderr is None in a process without a console, and whatever a host program put in its place elsewhere.
+    isatty = getattr(sys.stderr, "isatty", None)
+    return isatty is not None and not getattr(sys.stderr, "closed", False) and bool(isatty())
+
+
+def _in_a_notebook() -> bool:
+    """Whether IPython runs in a Jupyter kernel. In a kernel IPython is loaded already; nothing is imported."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
 _LINE_EVERY_S = 30.0
 
 
 class Console:
-    """Bars on a terminal; where stderr is no terminal, a line every half minute and one at the end.
+    """Bars on a terminal; elsewhere (a pipe, a file, a notebook) a line every half minute and one at the end.
 
     Both show units a second, the time left and the figures of the task.
     """
@@ -85,11 +105,12 @@ class Console:
         seconds = time.perf_counter() - start
         rate = f", {task.done / seconds:,.0f} {unit}/s" if seconds > 0.5 and task.done else ""
         note = f", {task.note}" if task.note else ""
-        self.say(f"  {label}: {task.done:,} {unit} in {seconds:.1f} s{rate}{note}")
+        done = counted(task.done, unit.removesuffix("s"), unit)
+        self.say(f"  {label}: {done} in {seconds:.1f} s{rate}{note}")
 
 
 class _BarTask:
-    """A rich progress task that counts what was done; with `say`, it also speaks up in lines."""
+    """A rich progress task that counts what was done; with `say`, it also prints lines."""
 
     def __init__(
         self, bars: Any, task_id: int, label: str, total: int, *, unit: str, say: Callable[[str], None] | None
@@ -100,7 +121,7 @@ class _BarTask:
         self._total = total
         self._unit = unit
         self._say = say
-        self._start = self._spoke = time.perf_counter()
+        self._start = self._printed = time.perf_counter()
         self.done = 0
         self.note = ""
 
@@ -111,7 +132,7 @@ class _BarTask:
         per_s = self.done / max(now - self._start, 1e-6)
         rate = f"{per_s:,.0f} {self._unit}/s"
         self._bars.update(self._task_id, advance=count, rate=rate, note=self.note)
-        if self._say is not None and now - self._spoke > _LINE_EVERY_S:
-            self._spoke = now
+        if self._say is not None and now - self._printed > _LINE_EVERY_S:
+            self._printed = now
             left = f"about {(self._total - self.done) / per_s:,.0f} s left at most, " if per_s else ""
             self._say(f"  {self._label}: {self.done:,} of {self._total:,}, {left}{rate}, {self.note}".rstrip(", "))

@@ -7,47 +7,78 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
-from bestiary.cli.main import app, run
+from bestiary.cli.main import app, main, run
 from bestiary.runs import fit as experiment
 from bestiary.study.study import Study
 
-COMMANDS = [
-    "study",
-    "init",
-    "index",
-    "audit",
-    "review",
-    "apply",
-    "split",
-    "train",
-    "compare",
-    "report",
-    "export",
-    "predict",
-    "fetch",
-    "doctor",
-    "demo",
-]
+# In the groups and in the order of `bestiary --help`.
+GROUPS = {
+    "The whole study": ["study", "demo"],
+    "Stage by stage": ["init", "index", "audit", "split", "train", "compare", "report", "export"],
+    "The data": ["fetch", "review", "apply"],
+    "Models": ["predict", "recipes"],
+    "This machine": ["doctor", "cache"],
+}
+COMMANDS = [command for commands in GROUPS.values() for command in commands]
 
 
 @pytest.mark.parametrize(
-    "command", [[], *[[command] for command in COMMANDS], ["recipes"], ["recipes", "show"], ["recipes", "keys"]]
+    "command", [[], *[[command] for command in COMMANDS], ["recipes", "show"], ["recipes", "keys"]]
 )
 def test_help_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     assert "Example: bestiary " + " ".join(command) in " ".join(capsys.readouterr().out.split())
 
 
-def test_every_command_is_in_that_list() -> None:
-    named = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert named == set(COMMANDS)
+def test_every_command_is_in_a_group_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(typer.main.get_command(app).commands) == set(COMMANDS)  # type: ignore[attr-defined]
+    assert run(["--help"]) == 0
+    words = [word for line in capsys.readouterr().out.splitlines() for word in [line.strip("╭─╮│ ")] if word]
+    found: dict[str, list[str]] = {}
+    for line in words[words.index("The whole study") :]:
+        if line in GROUPS:
+            found[line] = []
+        elif line.split()[0] in COMMANDS and not line.startswith("study of"):
+            found[list(found)[-1]].append(line.split()[0])
+    assert found == GROUPS
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"bestiary {version('bestiary')}\n"
+
+
+@pytest.mark.parametrize("options", [[], ["ignore"]])
+def test_warnings_of_libraries_reach_the_terminal_only_where_they_are_asked_for(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    def warn(arguments: list[str]) -> int:
+        warnings.simplefilter("always")  # as a library that sets filters of its own
+        warnings.warn("for programmers", UserWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("bestiary.cli.main.run", warn)
+    monkeypatch.setattr("bestiary.cli.main.prepare_streams", lambda: None)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    monkeypatch.setattr(sys, "warnoptions", options)
+    monkeypatch.setenv("PYTHONWARNINGS", "")
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: shown.append(str(message))
+        main()
+    assert shown == (["for programmers"] if options else [])
+    assert os.environ["PYTHONWARNINGS"] == ("" if options else "ignore")
 
 
 def files_and_times(folder: Path) -> dict[str, int]:
@@ -181,7 +212,7 @@ def test_weights_that_cannot_be_had_leave_the_other_models_running(
 
 
 @pytest.mark.slow
-def test_a_model_that_diverges_is_told_and_the_others_go_on(
+def test_a_model_that_diverges_is_reported_and_the_others_go_on(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["study", str(shapes), "--out", str(tmp_path / "out"), "--config", str(tiny_config), "-q"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bestiary.cli import review_command as reviewing
 from bestiary.cli.main import run
+from bestiary.review import server
 from bestiary.review.queue import Progress
 
 
@@ -20,7 +20,7 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(reviewer)
         return Progress(decided=0, total=3, by_issue={})
 
-    monkeypatch.setattr(reviewing, "serve", serve)
+    monkeypatch.setattr(server, "serve", serve)
     return names
 
 

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bestiary.audit.findings import ISSUES, Finding, findings_table
 from bestiary.cli.main import run
-from bestiary.demo.demo import compare, print_demo, run_demo
+from bestiary.demo.demo import compare, run_demo
 from bestiary.demo.planting import CLASSES, Fault, plant
 from bestiary.errors import StudyConflictError
 
@@ -176,17 +176,6 @@ def test_false_alarms_name_nothing_that_was_planted_with_their_kind() -> None:
 def test_neighbours_of_an_image_are_not_what_its_finding_is_about() -> None:
     rows = compared(finding("label_error", "b/9.png", "a/really-b.png", label="b"))
     assert counts(rows["label_error"]) == (1, 0, 1, 1, 0)
-
-
-def test_what_is_printed_names_every_kind_and_what_was_missed(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"kind": kind, **row} for kind, row in compared(finding("unreadable", "b/cut.png")).items()]
-    print_demo({"faults": rows, "comparison": pd.DataFrame(), "winner": "m", "report": "r.html", "model": "model"})
-    lines = capsys.readouterr().out.splitlines()
-    table = {line.rsplit(maxsplit=5)[0]: line.split()[-5:] for line in lines[1 : len(ISSUES) + 2]}
-    assert list(table) == [*(kind.replace("_", " ") for kind in ISSUES), "all"]
-    assert table["unreadable"] == ["1", "1", "0", "0", "0"]
-    assert table["all"] == ["6", "1", "5", "0", "0"]
-    assert "missed: exact duplicate a/copy.png" in lines
 
 
 def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bestiary.cli.printing import print_rows
+from rich.filesize import decimal
+
+from bestiary.cli.printing import print_table
 from bestiary.errors import BestiaryError, UsageError
+from bestiary.plurals import counted
 from bestiary.store.caches import CacheEntry, CacheKind, clear_rows, clear_store, count_rows, free_bytes, list_caches
 from bestiary.store.files import cache_home
 
@@ -51,16 +54,16 @@ def print_caches(found: dict[str, Any]) -> None:
             entry["kind"] or "-",
             entry["name"],
             "" if entry["rows"] is None else f"{entry['rows']:,}",
-            human_bytes(entry["bytes"]),
+            decimal(entry["bytes"]),
             _ago(datetime.fromisoformat(entry["last_used"]).timestamp()),
             "damaged" if entry["state"] == "damaged" else _short(entry["about"]),
         )
         for entry in found["entries"]
     ]
     if rows:
-        print_rows(("kind", "name", "rows", "size", "last used", "made of"), rows)
+        print_table(("kind", "name", "rows", "size", "last used", "made of"), rows, numbers=("rows", "size"))
         print()
-    print(f"total  {human_bytes(found['bytes'])}; {human_bytes(found['free_bytes'])} free on that disk")
+    print(f"total  {decimal(found['bytes'])}; {decimal(found['free_bytes'])} free on that disk")
     print(f"place  {found['path']}")
 
 
@@ -72,7 +75,7 @@ def clear_caches(
     kind: CacheKind | None,
     yes: bool,
 ) -> dict[str, Any]:
-    """Clear stores, after asking on a terminal; returns what went, and which stores were not to be had.
+    """Clear stores, after asking on a terminal; returns what went, and which stores could not be cleared.
 
     Args:
         older_than_days: whole stores that were not used for so many days.
@@ -103,7 +106,7 @@ def clear_caches(
         for entry, _ in plan:
             try:
                 rows, size = clear_store(entry) if keys is None else clear_rows(entry, keys)
-            except BestiaryError as error:  # told as any other; the other stores can be cleared all the same
+            except BestiaryError as error:  # reported as any other; the other stores can be cleared all the same
                 print(f"error: {error}", file=sys.stderr)
                 failed.append(f"{entry.kind}/{entry.name}")
             else:
@@ -115,12 +118,11 @@ def print_cleared(result: dict[str, Any]) -> None:
     """For a person: one line a store, and what was freed."""
     if result["cleared"]:
         rows = [
-            (store["kind"], store["name"], f"{store['rows']:,}", human_bytes(store["bytes"]))
-            for store in result["cleared"]
+            (store["kind"], store["name"], f"{store['rows']:,}", decimal(store["bytes"])) for store in result["cleared"]
         ]
-        print_rows(("kind", "name", "rows", "freed"), rows)
+        print_table(("kind", "name", "rows", "freed"), rows, numbers=("rows", "freed"))
         print()
-    print(f"freed  {human_bytes(result['bytes'])}" if result["cleared"] else "nothing was cleared")
+    print(f"freed  {decimal(result['bytes'])}" if result["cleared"] else "nothing was cleared")
 
 
 def _keys_of(study: Path) -> Sequence[str]:
@@ -136,35 +138,25 @@ def _confirmed(plan: list[tuple[CacheEntry, tuple[int, int]]], *, shared: bool) 
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("clearing asks first, and there is no terminal to ask on: give --yes")
     for entry, (rows, size) in plan:
-        what = "damaged" if entry.state == "damaged" else f"{rows:,} rows"
-        print(f"  {entry.kind}/{entry.name}: {what}, {human_bytes(size)}", file=sys.stderr)
+        what = "damaged" if entry.state == "damaged" else counted(rows, "row")
+        print(f"  {entry.kind}/{entry.name}: {what}, {decimal(size)}", file=sys.stderr)
     if shared:
         print(
-            "  Other studies lose the rows of images that they share; to make them again costs time.", file=sys.stderr
+            "  Other studies lose the rows of images that they share; computing them again takes time.",
+            file=sys.stderr,
         )
-    total = human_bytes(sum(size for _, (_, size) in plan))
-    stores = "1 store" if len(plan) == 1 else f"{len(plan):,} stores"
-    print(f"Clear {total} in {stores}? [y/N]", end=" ", file=sys.stderr, flush=True)
+    total = decimal(sum(size for _, (_, size) in plan))
+    print(f"Clear {total} in {counted(len(plan), 'store')}? [y/N]", end=" ", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().casefold() in ("y", "yes")
-
-
-def human_bytes(size: int) -> str:
-    """`0 B`, `512 B`, `1.5 kB`, `23 MB`, `4.1 GB`: powers of a thousand, two digits or more."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 999.5:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.1f} {unit}" if amount < 9.95 and unit != "B" else f"{amount:,.0f} {unit}"
 
 
 def _ago(moment: float) -> str:
     days = int((time.time() - moment) // _DAY_S)
-    return "today" if days < 1 else f"{days:,} {'day' if days == 1 else 'days'} ago"
+    return "today" if days < 1 else f"{counted(days, 'day')} ago"
 
 
 def _short(about: dict[str, Any]) -> str:
-    """What a person tells stores apart by, in a line: hashes cut, versions left to --json."""
+    """What distinguishes a store from the others, in a line: hashes cut, versions left to --json."""
     text = ", ".join(_parts({name: value for name, value in about.items() if name not in _LEFT_TO_JSON}))
     return text if len(text) <= _ABOUT_LENGTH else text[: _ABOUT_LENGTH - 2].rstrip(", ") + " …"
 

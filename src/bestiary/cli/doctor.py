@@ -8,8 +8,11 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from bestiary.cli.cache_report import human_bytes
+from rich.filesize import decimal
+
+from bestiary.cli.printing import print_pairs, print_table
 from bestiary.errors import WeightsError
+from bestiary.plurals import counted
 from bestiary.runs.environment import package_versions
 from bestiary.store.caches import bytes_by_kind, list_caches
 from bestiary.store.files import cache_home
@@ -56,18 +59,25 @@ def _hub_cached() -> list[str]:
 
 
 def print_examination(found: dict[str, Any]) -> None:
-    """For a person."""
+    """For a person: packages, extras, device and weights, then the size of each kind of cache."""
     device, cache, weights = found["device"], found["cache"], found["weights"]
-    print(f"python    {found['python']} on {found['system']}")
-    print(f"device    {device['device']}: {device['device_name']}, {device['threads']} threads")
-    print(f"          frozen passes by {device['engine']}, {'bf16' if device['fast_bf16'] else 'fp32'}")
-    print("packages  " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items()))
-    print("extras    " + ", ".join(f"{name}: {'yes' if here else 'no'}" for name, here in found["extras"].items()))
-    print(
-        "weights   "
-        + ", ".join(f"{name}: {'yes' if here else 'MISSING'}" for name, here in weights["packaged"].items())
+    precision = "bf16" if device["fast_bf16"] else "fp32"
+    print_pairs(
+        [
+            ("python", f"{found['python']} on {found['system']}"),
+            ("device", f"{device['device']}: {device['device_name']}, {counted(device['threads'], 'thread')}"),
+            ("", f"frozen passes by {device['engine']}, {precision}"),
+            ("packages", _listed({name: version or "MISSING" for name, version in found["packages"].items()})),
+            ("extras", _listed({name: "yes" if here else "no" for name, here in found["extras"].items()})),
+            ("weights", _listed({name: "yes" if here else "MISSING" for name, here in weights["packaged"].items()})),
+            ("", "from the hub, cached: " + (", ".join(weights["hub"]) or "none")),
+            ("cache", cache["path"]),
+        ]
     )
-    print("          from the hub, cached: " + (", ".join(weights["hub"]) or "none"))
-    print(f"cache     {cache['path']}")
-    for name, size in cache["bytes"].items():
-        print(f"          {name}: {human_bytes(size)}")
+    print()
+    sizes = [(name, decimal(size)) for name, size in cache["bytes"].items()]
+    print_table(("in the cache", "size"), sizes, numbers=["size"])
+
+
+def _listed(values: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""What several commands share: their arguments and options, and how a result is shown.
+"""What several commands share: their arguments and options, the groups of `--help`, and how a result is shown.
 
 In: nothing. Out: annotated types for typer, and small functions over them. Owns no file.
 """
@@ -12,11 +12,32 @@ import typer
 from bestiary.errors import UsageError
 from bestiary.progress import SILENT, Console, Progress
 
+WHOLE, STAGES, DATA, MODELS, MACHINE = (
+    "The whole study",
+    "Stage by stage",
+    "The data",
+    "Models",
+    "This machine",
+)
+
 Data = Annotated[str, typer.Argument(help="Folder of class folders, CSV or Parquet table, or a named set.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The study's folder.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The study's folder; default: beside the data, photos-study for photos/."),
+]
 Folder = Annotated[Path, typer.Argument(help="A study's folder.")]
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A shipped recipe; see `bestiary recipes`.")]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", "-r", help="A shipped recipe; see `bestiary recipes`. Default: quick.")
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file instead of a recipe.")]
+ModelNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Only this model of the recipe, or a timm architecture, added as a linear probe. Repeatable.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: models.lite2-probe.head.hidden=512. Repeatable.")
 ]
@@ -27,6 +48,11 @@ Resume = Annotated[
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Where --out holds a study: give it this configuration; redo what changes.")
+]
+
+Redraw = Annotated[
+    bool,
+    typer.Option("--redraw", help="Draw the split again; otherwise an image keeps the side that it was drawn into."),
 ]
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
@@ -55,15 +81,9 @@ def open_study(study: Path, quiet: bool) -> Any:
 
 def show_result(value: T, as_json: bool, show: Callable[[T], None]) -> None:
     """Print a result as JSON, or as `show` prints it for a person."""
-    from bestiary.cli.printing import print_json
-
     if as_json:
+        from bestiary.cli.streams import print_json
+
         print_json(value)
     else:
         show(value)
-
-
-def relative(path: Path) -> str:
-    """As short as can be for a person who is to open it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -5,14 +5,17 @@ In: a model folder and inputs. Out: one row a file, streamed; a file is put in p
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from bestiary.cli.streams import readable, to_json, utf8_stdout
 from bestiary.deploy.bundle import read_bundle
 from bestiary.deploy.predictor import expand_inputs, iterate_predictions
 from bestiary.errors import UsageError
+from bestiary.plurals import counted
 from bestiary.progress import Progress
 from bestiary.store.files import write_atomically
 
@@ -43,24 +46,34 @@ def predict_to(
         for prediction in iterate_predictions(bundle, files, top_k=top_k, progress=progress):
             tally["failed" if prediction.error else "read"] += 1
             row = prediction.as_row(top_k)
-            # Names that are no valid Unicode are written with their odd bytes spelt out.
-            yield {**row, "path": row["path"].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")}
+            yield {name: readable(value) if isinstance(value, str) else value for name, value in row.items()}
 
-    if out is None:
-        _write_jsonl(sys.stdout, rows()) if as_json else _write_csv(sys.stdout, rows())
+    if out is None and as_json:
+        for row in rows():
+            print(to_json(row))
+    elif out is None:
+        _write_csv(utf8_stdout(), rows())
     else:
         write_atomically(out, lambda temporary: _write_file(temporary, rows(), ending=out.suffix.casefold()))
     if tally["failed"]:
-        progress.say(f"  {tally['failed']:,} of {len(files):,} files could not be read; see the column error")
+        progress.say(f"  {tally['failed']:,} of {counted(len(files), 'file')} could not be read: see the column error")
     return 0 if tally["read"] else 1
 
 
 def _with_stdin(inputs: Iterable[str]) -> Iterator[str]:
     for given in inputs:
         if given == "-":
-            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+            yield from (line.rstrip("\r\n") for line in _stdin_lines() if line.strip())
         else:
             yield given
+
+
+def _stdin_lines() -> Iterator[str]:
+    """Lines of stdin; where names of files are bytes, they are read as such and not in the encoding of stdin."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: there is no list to read for -")
+    binary = getattr(sys.stdin, "buffer", None) if os.name == "posix" else None
+    yield from sys.stdin if binary is None else map(os.fsdecode, binary)
 
 
 def _write_file(path: Path, rows: Iterator[dict[str, Any]], *, ending: str) -> None:
@@ -73,7 +86,7 @@ def _write_file(path: Path, rows: Iterator[dict[str, Any]], *, ending: str) -> N
         if ending == ".csv":
             _write_csv(stream, rows)
         else:
-            _write_jsonl(stream, rows)
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _write_csv(stream: TextIO, rows: Iterator[dict[str, Any]]) -> None:
@@ -83,7 +96,3 @@ def _write_csv(stream: TextIO, rows: Iterator[dict[str, Any]]) -> None:
             writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
         writer.writerow(row)
-
-
-def _write_jsonl(stream: TextIO, rows: Iterator[dict[str, Any]]) -> None:
-    stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

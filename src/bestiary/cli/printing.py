@@ -1,46 +1,90 @@
-"""Printing: results → text for people, or JSON for scripts, on stdout.
+"""Printing: results → tables and lines for people, on stdout.
 
-In: plain values and tables. Out: lines on stdout; nothing else in the package writes there but `predict`.
+In: plain values and tables. Out: lines on stdout. On a terminal a table fits its width; elsewhere a row is one line
+however long it is, with no colours. No pandas is imported here: `--help` and the light commands go without it.
 """
 
-import json
-from collections.abc import Sequence
-from typing import Any
+import io
+import math
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from bestiary.cli.streams import on_one_line
+from bestiary.plurals import counted
 
-from bestiary.data.clean_copy import Applied
-from bestiary.store.json_values import plain
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
 
+    from bestiary.data.clean_copy import Applied
 
-def print_json(value: Any) -> None:
-    """One JSON document; NaN becomes null."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def print_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain aligned table; columns whose cells all begin with a digit or a sign stand right."""
-    cells = [list(headers), *[list(row) for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
-    right = [all(row[column][:1] in "0123456789-+" for row in rows) for column in range(len(headers))]
-    for row in cells:
-        parts = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        print("  ".join(parts).rstrip())
+_SIGNIFICANT = 0.05
+_WIDEST = 100_000
+_SHOWN = 20
+_DEMO_FOOTNOTE = """
+A file counts under every kind that is true of it: a train image copied into test is a leak and a duplicate. A false
+alarm is a finding that names nothing planted with its kind. Two digits that look alike by chance count as one; so does,
+as "at other faults", what a fault brings with it, such as a blank page's lack of sharp edges.
+"""
 
 
-def print_comparison(table: pd.DataFrame) -> None:
-    """The models in rank order: accuracy on validation and test with the test interval, and how each stands."""
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[str] = ()) -> None:
+    """A table under its headers; the columns in `numbers` are aligned on the right and never broken."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for header in headers:
+        if header in numbers:
+            table.add_column(header, justify="right", no_wrap=True)
+        else:
+            table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(on_one_line(cell) for cell in row))
+    _print(table)
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """What something is called on the left, what it is on the right; an empty name goes on with the one above."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(on_one_line(name), on_one_line(value))
+    _print(table)
+
+
+def _print(table: "Table") -> None:
+    from rich.console import Console
+
+    if sys.stdout is not None and sys.stdout.isatty():
+        Console(markup=False, emoji=False, highlight=False, force_jupyter=False).print(table)
+        return
+    text = io.StringIO()
+    plain = Console(
+        file=text, width=_WIDEST, markup=False, emoji=False, highlight=False, color_system=None, force_jupyter=False,
+        force_terminal=False,
+    )  # fmt: skip
+    plain.print(table)
+    # Through `print`: rich answers a pipe that was closed by ending the process.
+    for line in text.getvalue().splitlines():
+        print(line.rstrip())
+
+
+def print_comparison(table: "pd.DataFrame") -> None:
+    """The models in rank order: accuracy on validation and test with the test interval, and how each compares."""
+    headers = ("model", "val acc", "test acc", "95 % interval", "macro F1", "vs winner", "seconds")
     rows = [_comparison_row(row) for row in table.to_dict("records")]
-    print_rows(("model", "val acc", "test acc", "95 % interval", "macro F1", "vs winner", "seconds"), rows)
+    print_table(headers, rows, numbers=[header for header in headers if header not in ("model", "vs winner")])
 
 
 def _comparison_row(row: dict[str, Any]) -> tuple[str, ...]:
     if row["status"] != "done":
         return (str(row["model"]), "not run", "", "", "", "", "")
-    seconds = sum(value for key, value in row.items() if key.startswith("seconds_") and not pd.isna(value))
+    seconds = sum(value for key, value in row.items() if key.startswith("seconds_") and not _missing(value))
     return (
         str(row["model"]),
         f"{row['val_accuracy']:.4f}",
@@ -48,38 +92,88 @@ def _comparison_row(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['test_accuracy_low']:.4f} to {row['test_accuracy_high']:.4f}",
         f"{row['test_macro_f1']:.4f}",
         _versus(row["test_difference_to_winner"], row["p_value_holm"]),
-        f"{seconds:.1f}",
+        f"{seconds:,.1f}",
     )
 
 
 def _versus(difference: float | None, p_value: float | None) -> str:
-    if pd.isna(difference) or difference is None or p_value is None:
+    if difference is None or p_value is None or _missing(difference) or _missing(p_value):
         return ""
-    return f"{difference:+.4f}, p = {p_value:.2g}" + ("" if p_value < 0.05 else " (not told apart)")
+    return f"{difference:+.4f}, p = {p_value:.2g}" + ("" if p_value < _SIGNIFICANT else " (not significant)")
 
 
-_SHOWN = 20
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def print_findings(table: pd.DataFrame) -> None:
+def print_findings(table: "pd.DataFrame") -> None:
     """Counts by issue, then the most urgent findings, a line each."""
     if table.empty:
-        print("no finding")
+        print("no findings")
         return
     counts = table.groupby(["issue", "severity"], sort=False).size()
-    print_rows(("issue", "severity", "findings"), [(*key, f"{count}") for key, count in counts.items()])
+    rows = [(*key, f"{count:,}") for key, count in counts.items()]
+    print_table(("issue", "severity", "findings"), rows, numbers=["findings"])
     print()
     for row in table.head(_SHOWN).itertuples():
-        where = ascii(row.path)[1:-1] or f"class {row.label}"
-        suggestion = f" -> {row.suggestion}" if row.suggestion else ""
-        print(f"{row.severity:6}  {row.issue}  {where}  [{row.label}{suggestion}]  {row.reason}")
+        where = row.path or f"class {row.label}"
+        label = f"{row.label} -> {row.suggestion}" if row.suggestion else row.label
+        print(on_one_line(f"{row.severity:6}  {row.issue}  {where}  [{label}]  {row.reason}"))
     if len(table) > _SHOWN:
         print(f"... and {len(table) - _SHOWN:,} more, in audit.csv; `bestiary review` goes through them")
 
 
-def print_applied(applied: Applied) -> None:
+def print_index(table: "pd.DataFrame") -> None:
+    """How many images a class has, then the first files that were left out, with the reason."""
+    read, left_out = table[table["error"] == ""], table[table["error"] != ""]
+    counts = read["label"].value_counts()
+    print_table(("class", "images"), [(name, f"{count:,}") for name, count in counts.items()], numbers=["images"])
+    print(f"\n{counted(len(read), 'image')}, {counted(len(left_out), 'file')} left out")
+    for row in left_out.head(_SHOWN).itertuples():
+        print(on_one_line(f"  {row.path}: {row.error}"))
+    if len(left_out) > _SHOWN:
+        print(f"  ... and {len(left_out) - _SHOWN:,} more, in index.parquet")
+
+
+def print_applied(applied: "Applied") -> None:
     """Where the clean copy lies, and what was done."""
     print(f"files       {applied.files:,}, of which {applied.relabelled:,} relabelled and {applied.renamed:,} renamed")
     print(f"left out    {applied.dropped:,} dropped, {applied.unreadable:,} unreadable")
-    print(f"copy        {applied.folder}")
-    print(f"manifest    {applied.manifest}")
+    print(f"copy        {relative(applied.folder)}")
+    print(f"manifest    {relative(applied.manifest)}")
+
+
+def print_demo(result: dict[str, Any]) -> None:
+    """What was planted and found, what was missed, the models, and where report and model lie."""
+    columns = {
+        "planted": "planted",
+        "found": "found",
+        "missed": "missed",
+        "false_alarms": "false alarms",
+        "at_other_faults": "of these at other faults",
+    }
+    rows = result["faults"]
+    cells = [[row["kind"].replace("_", " "), *(f"{row[column]:,}" for column in columns)] for row in rows]
+    totals = [f"{sum(row[column] for row in rows):,}" for column in columns]
+    print_table(("kind", *columns.values()), [*cells, ["all", *totals]], numbers=columns.values())
+    for row in rows:
+        for path in row["missed_paths"]:
+            print(on_one_line(f"missed: {row['kind'].replace('_', ' ')} {path}"))
+    print(_DEMO_FOOTNOTE)
+    print_comparison(result["comparison"])
+    print()
+    print_outcome(winner=result["winner"], report=result["report"], model=result["model"])
+
+
+def print_outcome(*, winner: str | None, report: Path, model: Path | None) -> None:
+    """The best model, and where report and exported model lie."""
+    print(f"winner   {winner or 'none: no model but the dummy was run'}")
+    print(f"report   {relative(report)}")
+    if model:
+        print(f"model    {relative(model)}")
+
+
+def relative(path: Path) -> str:
+    """A path as short as can be for a person who is to open it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -4,6 +4,8 @@ In: nested mappings (from TOML). Out: the typed config. Owns no file.
 """
 
 import difflib
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +31,12 @@ def parse_config(values: dict[str, Any], *, origin: str) -> StudyConfig:
         raise ConfigError(f"{origin}:\n{problems}") from error
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'quick'? `, with the space after it, for the closest of the known names; empty where none is."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     # A union (all of them in models.NAME.section.key) ends the location with the type that was tried.
@@ -37,17 +45,18 @@ def _explain(problem: Any) -> str:
     key = ".".join(location) or "the whole file"
     if problem["type"] == "extra_forbidden":
         allowed = list(_section_of(location[:-1]).model_fields)
-        close = difflib.get_close_matches(location[-1], allowed, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"{key}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+        return f"{key}: unknown key; {did_you_mean(location[-1], allowed)}allowed here: {', '.join(allowed)}"
     if problem["type"] == "missing":
         return f"{key}: missing; add it"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] in ("model_type", "dict_type"):
-        return f"{key}: wants a section of keys (found {problem['input']!r})"
+        return f"{key}: must be a section of keys (found {problem['input']!r})"
     if problem["type"] == "value_error":
         return f"{key}: {message}"
-    return f"{key}: {message} (found {problem['input']!r})"
+    hint = ""
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        hint = did_you_mean(problem["input"], re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
+    return f"{key}: {message} (found {problem['input']!r}){'; ' + hint.strip() if hint else ''}"
 
 
 def _is_union_tag(part: str) -> bool:

@@ -1,12 +1,14 @@
-"""Study files: recipes shipped with the package, users' TOML files, and `--set` overrides.
+"""Study files: recipes shipped with the package, users' TOML files, `--model` and `--set`.
 
-In: a recipe's name or a TOML file, and overrides. Out: a `StudyConfig`. Owns `study.toml`, the whole config with
-every default written out.
+In: a recipe's name or a TOML file, models and overrides. Out: a `StudyConfig`. Owns `study.toml`, the whole config
+with every default written out.
 """
 
 import json
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bestiary.config.parsing import parse_config
+from bestiary.config.kinds import SIMPLE_CNN
+from bestiary.config.parsing import did_you_mean, parse_config
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.errors import ConfigError
 from bestiary.store.files import write_text
@@ -53,7 +56,10 @@ def get_recipe(name: str) -> Recipe:
     """
     recipes = {recipe.name: recipe for recipe in list_recipes()}
     if name not in recipes:
-        raise ConfigError(f"no recipe named {name!r}: there are {', '.join(recipes)}. For a file of your own: --config")
+        way_out = f"That is a file: --config {name}" if Path(name).is_file() else "For a file of your own: --config"
+        raise ConfigError(
+            f"no recipe named {name!r}: {did_you_mean(name, recipes)}there are {', '.join(recipes)}. {way_out}"
+        )
     return recipes[name]
 
 
@@ -61,51 +67,118 @@ def load_config(
     *,
     recipe: str = DEFAULT_RECIPE,
     file: Path | None = None,
+    values: Mapping[str, Any] | None = None,
     data_path: str | None = None,
     overrides: Sequence[str] = (),
+    models: Sequence[str] = (),
 ) -> StudyConfig:
-    """Read a config from a recipe, or from `file` where one is given.
+    """Read a config from a recipe, or from `file` or `values` where one is given.
 
     Args:
-        recipe: the name of a shipped recipe; unused where `file` is given.
+        recipe: the name of a shipped recipe; unused where `file` or `values` is given.
         file: a TOML file of the same form.
+        values: a mapping of the same form.
         data_path: replaces `data.path`.
-        overrides: `key=value` strings such as `models.lite2-probe.head.hidden=512`, applied last.
+        overrides: `key=value` strings such as `models.lite2-probe.head.hidden=512`, applied last. One that sets
+            `models.NAME.backbone` of a new name adds a model.
+        models: the models of the study, in this order; empty: all of the recipe. Any name that the recipe does not
+            have is a backbone, added as a linear probe named after it. That there is such a backbone is not checked.
 
     Raises:
         ConfigError: no such recipe or file, not TOML, or a wrong key, type or pair.
     """
-    if file is not None:
-        origin, text = str(file), _read(file)
+    if values is not None:
+        origin, wanted = "config", deepcopy(dict(values))
     else:
-        origin, text = f"recipe {recipe}", get_recipe(recipe).text
+        origin = str(file) if file is not None else f"recipe {recipe}"
+        wanted = _parse_toml(_read(file) if file is not None else get_recipe(recipe).text, origin=origin)
+    if data_path is not None:
+        _set(wanted, ["data", "path"], data_path, origin=origin)
+    if models:
+        _pick(wanted, models)
+    known = _model_names(wanted)
+    for override in overrides:
+        _apply(wanted, override)
+    for override in overrides:
+        _refuse_unknown_model(wanted, override, known=known)
+    given = [option for option, used in (("--model", models), ("--set", overrides)) if used]
+    return parse_config(wanted, origin=f"{origin} with {' and '.join(given)}" if given else origin)
+
+
+def _parse_toml(text: str, *, origin: str) -> dict[str, Any]:
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{origin} is not valid TOML: {error}") from error
-    if data_path is not None:
-        _set(values, ["data", "path"], data_path, origin=origin)
-    for override in overrides:
-        _apply(values, override)
-    return parse_config(values, origin=origin if not overrides else f"{origin} with --set")
 
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config {file}: {error}") from error
+        return file.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark first
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read the config {file}: it is not UTF-8 ({error}); save it as UTF-8") from error
+    except OSError as error:
+        recipes = [recipe.name for recipe in list_recipes()]
+        hint = f". A recipe goes by --recipe {file}" if str(file) in recipes else ""
+        raise ConfigError(f"cannot read the config {file}: {error.strerror or error}{hint}") from error
+
+
+def _pick(values: dict[str, Any], models: Sequence[str]) -> None:
+    """Leave only these models: those of the recipe by name, and a linear probe for every other name."""
+    there = values.get("models", {})
+    if not isinstance(there, dict):
+        return  # refused by name in `parse_config`
+    chosen: dict[str, Any] = {}
+    for name in dict.fromkeys(models):
+        model = name if name in there else _model_name(name)
+        if model in chosen:
+            raise ConfigError(f"--model {name}: there is a model named {model!r} already; leave one of them out")
+        chosen[model] = there[name] if name in there else _added_model(name)
+    values["models"] = chosen
+
+
+def _model_name(backbone: str) -> str:
+    """The name of a model with this backbone: what a folder's name may not hold becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", backbone).strip("-_")[:64]
+
+
+def _added_model(backbone: str) -> dict[str, Any]:
+    # The small network has no weights to keep frozen: a probe on it would be one on random features.
+    return {"backbone": backbone, "trainable": "all"} if backbone == SIMPLE_CNN else {"backbone": backbone}
+
+
+def _model_names(values: dict[str, Any]) -> list[str]:
+    models = values.get("models", {})
+    return list(models) if isinstance(models, dict) else []
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
+    parts, text = _split_override(override)
+    _set(values, parts, _parse_value(text), origin=f"--set {override}")
+
+
+def _split_override(override: str) -> tuple[list[str], str]:
+    """The parts of the key, and the text of the value; a part in double quotes may hold dots."""
+    part = r'(?:"[^"]+"|[^".=]+)'
+    found = re.fullmatch(rf"({part}(?:\.{part})*)=(.*)", override, re.DOTALL)
+    parts = [name.strip().strip('"') for name in re.findall(part, found[1])] if found else []
+    if not found or not all(parts):
         raise ConfigError(f"--set {override}: write it as key=value, such as models.lite2-probe.head.hidden=512")
-    models = values.get("models", {})
-    if parts[0] == "models" and len(parts) > 1 and isinstance(models, dict) and parts[1] not in models:
-        raise ConfigError(f"--set {override}: no model named {parts[1]!r}: there are {', '.join(models) or 'none'}")
-    _set(values, parts, _parse_value(text.strip()), origin=f"--set {override}")
+    return parts, found[2].strip()
+
+
+def _refuse_unknown_model(values: dict[str, Any], override: str, *, known: Sequence[str]) -> None:
+    """A key of a model that neither the recipe nor another override has: a typo, or a model without its backbone."""
+    parts, _ = _split_override(override)
+    if parts[0] != "models" or len(parts) < 2 or parts[1] in known:
+        return
+    name, models = parts[1], values["models"]
+    model = models.get(name) if isinstance(models, dict) else None
+    if isinstance(model, dict) and "backbone" not in model:
+        raise ConfigError(
+            f"--set {override}: no model named {name!r}: {did_you_mean(name, known)}there are "
+            f"{', '.join(known) or 'none'}. To add one: --set models.{name}.backbone=NAME, a timm architecture"
+        )
 
 
 def _set(values: dict[str, Any], parts: Sequence[str], value: Any, *, origin: str) -> None:

@@ -8,6 +8,7 @@ Every field's description is also its documentation: `bestiary recipes show` and
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -33,8 +34,8 @@ class FrozenDict(dict[str, T]):
     def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
+    def __deepcopy__(self, memo: Any) -> dict[str, T]:
+        return {key: deepcopy(value, memo) for key, value in self.items()}
 
 
 def _frozen(value: Mapping[str, T]) -> FrozenDict[T]:

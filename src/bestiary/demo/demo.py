@@ -1,4 +1,4 @@
-"""Demo: the whole way on drawn digits with faults of every kind among them, and what was found of them.
+"""Demo: a whole study of drawn digits with faults of every kind among them, and what was found of these.
 
 In: a folder to write to. Out: `<out>/coloured-digits/` (images), `<out>/study/` (a study of the recipe `demo`), and a
 comparison of what was found with what was planted.
@@ -11,20 +11,15 @@ from typing import Any
 import pandas as pd
 
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, read_findings
-from bestiary.cli.printing import print_comparison, print_rows
 from bestiary.data.corrections.overlay import read_corrections
 from bestiary.data.index import read_index
 from bestiary.demo.planting import Fault, plant
 from bestiary.errors import StudyConflictError
+from bestiary.plurals import counted
 from bestiary.progress import SILENT, Progress
 from bestiary.study.study import Study
 
 _IMAGES, _STUDY, _MARK = "coloured-digits", "study", ".bestiary-demo"
-_FOOTNOTE = """
-A file counts under every kind that is true of it: a train image copied into test is a leak and a duplicate. A false
-alarm is a finding that names nothing planted with its kind. Two digits that look alike by chance count as one; so does,
-as "at other faults", what a fault brings with it, such as a blank page's lack of sharp edges.
-"""
 
 
 def run_demo(out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
@@ -37,8 +32,8 @@ def run_demo(out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
     progress.say(f"  scikit-learn's digits in colour, with faults of {len(ISSUES)} kinds, in {out / _IMAGES}")
     faults = plant(out / _IMAGES)
     study = Study.create(out / _IMAGES, out / _STUDY, recipe="demo", when_there="force", progress=progress)
-    if settled := len(read_corrections(study.path)):
-        progress.say(f"  corrections.csv has {settled} rows: a fault that they mend is no longer found")
+    if decided := len(read_corrections(study.path)):
+        progress.say(f"  corrections.csv has {counted(decided, 'decision')}: a fault that is corrected is not found")
     result = study.run()
     return {
         "faults": compare(faults, read_findings(study.path), read_index(study.path)),
@@ -95,19 +90,3 @@ def _named(finding: Any, paths: dict[str, str]) -> set[str]:
         return {finding.label}
     related = finding.related if finding.issue in DUPLICATE_ISSUES else ()
     return {paths[image_id] for image_id in (finding.image_id, *related)}
-
-
-def print_demo(result: dict[str, Any]) -> None:
-    """For a person: what was planted and found, the table of models, the report's path."""
-    columns = ("planted", "found", "missed", "false_alarms", "at_other_faults")
-    rows = result["faults"]
-    cells = [[row["kind"].replace("_", " "), *(str(row[column]) for column in columns)] for row in rows]
-    totals = [str(sum(row[column] for row in rows)) for column in columns]
-    heads = ("kind", "planted", "found", "missed", "false alarms", "of these at other faults")
-    print_rows(heads, [*cells, ["all", *totals]])
-    for row in rows:
-        for path in row["missed_paths"]:
-            print(f"missed: {row['kind'].replace('_', ' ')} {path}")
-    print(_FOOTNOTE)
-    print_comparison(result["comparison"])
-    print(f"\nwinner   {result['winner']}\nreport   {result['report']}\nmodel    {result['model']}")

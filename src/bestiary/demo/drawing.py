@@ -2,8 +2,8 @@
 
 In: 8 x 8 strokes of scikit-learn's digits, and a random generator. Out: pictures of mode RGB. Owns no file.
 
-The plain grey digits would be poor photos: to a frozen backbone they are all alike. In colour, on paper that is lit
-unevenly, shifted and a little noisy, six classes of them are told apart by a linear probe in nine cases of ten.
+The plain grey digits would be poor photos: to a frozen backbone they are all alike. In colour, shifted, a little noisy
+and on unevenly lit paper, a linear probe recognises nine of ten digits of six classes.
 """
 
 import colorsys

@@ -1,6 +1,6 @@
-"""`bestiary cache`: what lies in the caches, and clearing them.
+"""`bestiary cache` and `doctor`: what lies in the caches of this machine, clearing them, and what is installed.
 
-In: the command line. Out: a table on stdout. What it does stands in `caching`.
+In: the command line. Out: tables on stdout. What they do stands in `cache_report` and `doctor`.
 """
 
 from pathlib import Path
@@ -8,13 +8,23 @@ from typing import Annotated, Literal
 
 import typer
 
-from bestiary.cli.options import EXIT_DONE, EXIT_FAILED, Json, show_result
+from bestiary.cli.options import EXIT_DONE, EXIT_FAILED, MACHINE, Json, show_result
 
+machine_app = typer.Typer()
 cache_app = typer.Typer(
     invoke_without_command=True,
     help="What lies in the caches, how large, and when last used; clear them.",
     epilog="Example: bestiary cache",
 )
+machine_app.add_typer(cache_app, name="cache", rich_help_panel=MACHINE)
+
+
+@machine_app.command(epilog="Example: bestiary doctor --json", rich_help_panel=MACHINE)
+def doctor(as_json: Json = False) -> None:
+    """What is installed, devices, threads, caches and their size, which weights are here."""
+    from bestiary.cli.doctor import examine, print_examination
+
+    show_result(examine(), as_json, print_examination)
 
 
 @cache_app.callback()
