@@ -249,7 +249,7 @@ def test_extrapolated_seconds_are_added_and_told() -> None:
 
 
 def test_the_splits_for_the_peers_are_the_studys(tmp_path: Path, shapes: Path, tiny_config: Path) -> None:
-    study = Study.create(shapes, tmp_path / "study", config_file=tiny_config)
+    study = Study.create(shapes, tmp_path / "study", config=tiny_config)
     study.index()
     study.audit()
     study.split()

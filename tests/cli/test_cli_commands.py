@@ -284,7 +284,7 @@ def test_predict_reads_a_list_from_stdin_and_keeps_stdout_clean(
 def test_export_takes_another_model_and_refuses_the_dummy(
     shapes: Path, tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = Study.create(shapes, tmp_path / "out", config_file=tiny_config, overrides=["models.cnn.epochs=1"])
+    study = Study.create(shapes, tmp_path / "out", config=tiny_config, overrides=["models.cnn.epochs=1"])
     study.run()
     for model in ("cnn", "probe"):
         assert run(["export", str(study.path), "--model", model, "-q"]) == 0

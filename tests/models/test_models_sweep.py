@@ -382,7 +382,7 @@ sweep = { configurations = 6, hidden = [7] }
 @pytest.mark.slow
 def test_a_study_keeps_records_and_exports_the_head_that_was_chosen(shapes, tmp_path):
     (tmp_path / "mine.toml").write_text(STUDY)
-    study = Study.create(shapes, tmp_path / "study", config_file=tmp_path / "mine.toml")
+    study = Study.create(shapes, tmp_path / "study", config=tmp_path / "mine.toml")
     study.run()
     run = study.read_run("heads")
     assert study.config.models["heads"].head.hidden == 16

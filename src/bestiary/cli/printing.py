@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from bestiary.data.clean_copy import Applied
 
+# Marks seconds that leave something out.
+_CACHED = "*"
 _SIGNIFICANT = 0.05
 _WIDEST = 100_000
 _SHOWN = 20
@@ -79,6 +81,8 @@ def print_comparison(table: "pd.DataFrame") -> None:
     headers = ("model", "val acc", "test acc", "95 % interval", "macro F1", "vs winner", "seconds")
     rows = [_comparison_row(row) for row in table.to_dict("records")]
     print_table(headers, rows, numbers=[header for header in headers if header not in ("model", "vs winner")])
+    if any(row[-1].endswith(_CACHED) for row in rows):
+        print(f"{_CACHED} without what was cached before: the features of its images")
 
 
 def _comparison_row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ def _comparison_row(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['test_accuracy_low']:.4f} to {row['test_accuracy_high']:.4f}",
         f"{row['test_macro_f1']:.4f}",
         _versus(row["test_difference_to_winner"], row["p_value_holm"]),
-        f"{seconds:,.1f}",
+        f"{seconds:,.1f}{'' if _missing(row['cached_images']) or not row['cached_images'] else _CACHED}",
     )
 
 
