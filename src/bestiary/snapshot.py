@@ -23,7 +23,7 @@ from bestiary.config.schema import StudyConfig
 from bestiary.data.corrections.overlay import Correction, corrected, passed_over, read_corrections, resolve
 from bestiary.data.datasets import data_root
 from bestiary.data.index import read_index, readable
-from bestiary.data.splits import read_splits, without
+from bestiary.data.splits import present, read_splits, without
 from bestiary.errors import BestiaryError
 from bestiary.runs.record import RunRecord, read_run, read_status
 from bestiary.store.files import read_json
@@ -183,13 +183,13 @@ class Snapshot:
 
     @cached_property
     def splits_table(self) -> pd.DataFrame:
-        """`splits.parquet` as it lies there."""
+        """`splits.parquet` as it lies there, with the memory of images that are gone."""
         return read_splits(self.paths.folder)
 
     @cached_property
     def splits(self) -> pd.DataFrame:
         """`image_id, group_id, split, drawn`; `split` is empty where corrections drop the image."""
-        return without(self.splits_table, self.corrected)
+        return present(without(self.splits_table, self.corrected))
 
     @cached_property
     def images(self) -> pd.DataFrame:

@@ -4,11 +4,19 @@ In: a study at work. Out: `splits.parquet`, through `data.splits`.
 """
 
 from bestiary.data.splits import (
+    changed_settings,
+    missing_classes,
+    moved_images,
+    read_split_settings,
+    read_splits,
     split_images,
     splits_fingerprint,
     straddling_groups,
+    without,
     write_splits,
 )
+from bestiary.errors import StudyError
+from bestiary.plurals import counted
 from bestiary.store.tables import table_fingerprint
 from bestiary.study.work import Work
 
@@ -22,17 +30,45 @@ def splits_key(work: Work) -> str:
 
 
 def has_splits(work: Work, key: str) -> bool:
-    """Whether the splits of these images lie there."""
-    return table_fingerprint(work.paths.splits) == key
+    """Whether the splits of these images lie there, and need not be drawn again."""
+    return not work.redraw and table_fingerprint(work.paths.splits) == key
 
 
 def make_splits(work: Work, key: str) -> None:
-    """Give every image that has none a side; those that have one keep it."""
-    snapshot = work.snapshot
-    splits = split_images(snapshot.index, snapshot.config.split, duplicates=snapshot.cluster_numbers)
-    snapshot.put(splits_table=splits)
-    write_splits(work.paths.folder, snapshot.splits, fingerprint=key)
-    sizes = snapshot.splits["split"].value_counts()
-    work.progress.say("  split: " + ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "val", "test")))
-    if leaks := straddling_groups(snapshot.splits):
-        work.progress.say(f"  {leaks:,} groups of copies lie in more than one given split: scores will be too good")
+    """Give every image that has none a side; those that have one keep it, unless they are to be drawn again.
+
+    Raises:
+        StudyError: the settings are not those that the sides were drawn with.
+        SplitError: a class is too small; see `data.splits.split_images`.
+    """
+    snapshot, config, folder = work.snapshot, work.snapshot.config.split, work.paths.folder
+    previous = None
+    if work.paths.splits.exists() and not work.redraw:
+        if changed := changed_settings(read_split_settings(folder), config):
+            raise StudyError(
+                f"{'; '.join(changed)}. An image stays on the side that it was drawn into for the life of a study, so "
+                f"that figures stay comparable: set the old value again, begin another study, or draw all sides again "
+                f"with `bestiary split {folder} --redraw` (or `bestiary study ... --redraw`)"
+            )
+        previous = read_splits(folder)
+    drawn = split_images(snapshot.index, config, duplicates=snapshot.cluster_numbers, previous=previous)
+    table = without(drawn, snapshot.corrected)
+    write_splits(folder, table, fingerprint=key, config=config)
+    snapshot.put(splits_table=table)
+    _say(work)
+    if previous is not None and (moved := len(moved_images(previous, drawn))):
+        work.progress.say(f"  {counted(moved, 'image')} changed sides: a new copy ties them to images of another side")
+
+
+def _say(work: Work) -> None:
+    splits = work.snapshot.splits
+    sizes = splits["split"].value_counts()
+    work.progress.say("  split: " + ", ".join(f"{sizes.get(name, 0):,} {name}" for name in ("train", "val", "test")))
+    if leaks := straddling_groups(splits):
+        work.progress.say(
+            f"  {counted(leaks, 'group')} of copies {'lies' if leaks == 1 else 'lie'} on more than one given side: "
+            "scores will be too good"
+        )
+    for side, names in missing_classes(splits, work.snapshot.corrected).items():
+        shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
+        work.progress.say(f"  {side} has no image of {counted(len(names), 'class', 'classes')}: {shown}")
