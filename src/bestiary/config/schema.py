@@ -17,6 +17,7 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 MAJORITY = "majority"
 SIMPLE_CNN = "simple_cnn"
 NO_BACKBONE = "none"
+AUTO_COLUMN = "auto"
 PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -36,8 +37,13 @@ class DataConfig(_Section):
     )
     path_column: str = Field("path", description="table only: the column of image paths")
     label_column: str = Field("label", description="table only: the column of labels")
-    split_column: str = Field("", description="table only: the column of train/val/test; empty: none")
-    group_column: str = Field("", description="table only: images with one value stay in one split; empty: none")
+    split_column: str = Field(
+        AUTO_COLUMN, description="table only: the column of train/val/test; auto: one named split, if any; empty: none"
+    )
+    group_column: str = Field(
+        AUTO_COLUMN,
+        description="table only: images with one value stay in one split; auto: one named group, if any; empty: none",
+    )
 
 
 class SplitConfig(_Section):
