@@ -4,7 +4,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -240,93 +239,3 @@ def test_names_can_be_swapped(tmp_path: Path) -> None:
 def test_rename_of_a_class_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.rename: no class 'cnae'.*classes found: cane, gatto"):
         listed(tree(tmp_path / "d", "cane/a.png", "gatto/c.png", "x.txt"), rename={"cnae": "dog"})
-
-
-ROWS = pd.DataFrame(
-    {
-        "path": ["img/a b.png", "img/ü,\n<i>.png", "c.png", "d.png"],
-        "label": ["cat", "dog", "", " dog "],
-        "part": ["train", "Validation", "", "test"],
-        "owner": ["ann", "", "bob", "ann"],
-    }
-)
-WHOLE = {"split_column": "part", "group_column": "owner"}
-
-
-def table(folder: Path, rows: pd.DataFrame, ending: str = "csv") -> Path:
-    path = folder / f"table.{ending}"
-    rows.to_csv(path, index=False) if ending == "csv" else rows.to_parquet(path)
-    return path
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_table_gives_path_label_split_and_group(tmp_path: Path, ending: str) -> None:
-    files = list_files(DataConfig(path=str(table(tmp_path, ROWS, ending)), **WHOLE))  # type: ignore[arg-type]
-    assert files == [
-        Listed("img/a b.png", "cat", "train", "ann", ""),
-        Listed("img/ü,\n<i>.png", "dog", "val", "", ""),
-        Listed("c.png", "", "", "bob", "has no label"),
-        Listed("d.png", "dog", "test", "ann", ""),
-    ]
-
-
-def test_split_and_group_columns_are_optional_and_others_can_be_named(tmp_path: Path) -> None:
-    rows = ROWS.rename(columns={"path": "file", "label": "animal"})
-    data = DataConfig(
-        path=str(table(tmp_path, rows)), path_column="file", label_column="animal", rename={"cat": "lynx"}
-    )
-    files = list_files(data)
-    assert {(file.split, file.group) for file in files} == {("", "")}
-    assert [file.label for file in files] == ["lynx", "dog", "", "dog"]
-
-
-@pytest.mark.parametrize("key", ["path_column", "label_column", "split_column", "group_column"])
-def test_missing_column_names_the_key_and_the_columns_there_are(tmp_path: Path, key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.{key}: .*no column 'nope'; it has path, label, part, owner"):
-        list_files(DataConfig(path=str(table(tmp_path, ROWS)), **{key: "nope"}))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_labels_that_are_numbers_or_look_like_nothing_are_texts(tmp_path: Path, ending: str) -> None:
-    rows = pd.DataFrame({"path": ["a", "b", "c"], "label": ["NA", "007", "None"]})
-    files = list_files(DataConfig(path=str(table(tmp_path, rows, ending))))
-    assert [file.label for file in files] == ["NA", "007", "None"]
-
-
-def test_empty_cells_of_a_parquet_table_are_no_label_and_no_path(tmp_path: Path) -> None:
-    rows = pd.DataFrame({"path": ["a", None, "c"], "label": [None, "x", "y"]})
-    files = list_files(DataConfig(path=str(table(tmp_path, rows, "parquet"))))
-    assert [file.error for file in files] == ["has no label", "has no path", ""]
-
-
-def test_unknown_split_names_the_row(tmp_path: Path) -> None:
-    rows = ROWS.assign(part=["train", "tset", "", ""])
-    with pytest.raises(DataError, match="row 2: split 'tset' is none of train, val, test"):
-        list_files(DataConfig(path=str(table(tmp_path, rows)), split_column="part"))
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("t.csv", b""),
-        ("t.csv", b"path,label\na,\xff\xfe\n"),
-        ("t.csv", b"path,label\na.png,cat,\nb.png,dog,\n"),
-        ("t.csv", b'path,label\na,cat\nb,"dog\n'),
-        ("t.csv", b"path,label\na,cat\nb,dog,extra\n"),
-        ("t.parquet", b"PAR1 not really"),
-    ],
-)
-def test_table_that_cannot_be_read_is_named_and_never_misread(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"cannot read the table .*{name}"):
-        list_files(DataConfig(path=str(tmp_path / name)))
-
-
-def test_table_without_rows_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no rows"):
-        list_files(DataConfig(path=str(table(tmp_path, ROWS.iloc[:0]))))
-
-
-def test_byte_order_mark_of_a_spreadsheet_is_no_part_of_a_column(tmp_path: Path) -> None:
-    (tmp_path / "t.CSV").write_bytes("\ufeffpath,label\na,cat\n".encode())
-    assert list_files(DataConfig(path=str(tmp_path / "t.CSV"))) == [Listed("a", "cat")]

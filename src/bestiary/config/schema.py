@@ -19,6 +19,7 @@ SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 NO_BACKBONE = "none"
+AUTO_COLUMN = "auto"
 
 T = TypeVar("T")
 
@@ -65,8 +66,13 @@ class DataConfig(_Section):
     )
     path_column: str = Field("path", description="table only: the column of image paths")
     label_column: str = Field("label", description="table only: the column of labels")
-    split_column: str = Field("", description="table only: the column of train/val/test; empty: none")
-    group_column: str = Field("", description="table only: images with one value stay in one split; empty: none")
+    split_column: str = Field(
+        AUTO_COLUMN, description="table only: the column of train/val/test; auto: one named split, if any; empty: none"
+    )
+    group_column: str = Field(
+        AUTO_COLUMN,
+        description="table only: images with one value stay in one split; auto: one named group, if any; empty: none",
+    )
 
 
 class SplitConfig(_Section):

@@ -4,15 +4,13 @@ In: `data` of a config. Out: one `Listed` a file, in a fixed order, none left ou
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from bestiary.config.schema import DataConfig
 from bestiary.data.datasets import data_root, default_rename, is_table
+from bestiary.data.table_listing import read_image_table
 from bestiary.errors import ConfigError, DataError
 
 SPLIT_FOLDERS = {
@@ -49,8 +47,18 @@ def list_files(data: DataConfig) -> list[Listed]:
         DataError: the folder or table is empty, or has images but no class folders.
     """
     root = data_root(data.path)
-    listed = _from_table(Path(data.path), data) if is_table(data.path) else _from_folder(root)
+    listed = _from_table(data) if is_table(data.path) else _from_folder(root)
     return _renamed(listed, data.rename or default_rename(data.path), strict=bool(data.rename))
+
+
+def table_notes(data: DataConfig) -> list[str]:
+    """What a person should know of how a table is read, such as where its split comes from; none for folders."""
+    return read_image_table(data, split_names=SPLIT_FOLDERS).notes if is_table(data.path) else []
+
+
+def _from_table(data: DataConfig) -> list[Listed]:
+    rows = read_image_table(data, split_names=SPLIT_FOLDERS).rows
+    return [Listed(row.path, row.label, row.split, row.group, row.error) for row in rows]
 
 
 def _from_folder(root: Path) -> list[Listed]:
@@ -126,60 +134,6 @@ def _identity(path: str) -> _Identity:
 def _printable(path: str) -> str:
     """The path where it is valid Unicode; else with its odd bytes written out."""
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
-
-
-def _from_table(path: Path, data: DataConfig) -> list[Listed]:
-    table = _read(path)
-    wanted = {
-        "path_column": data.path_column,
-        "label_column": data.label_column,
-        "split_column": data.split_column,
-        "group_column": data.group_column,
-    }
-    for key, column in wanted.items():
-        if column and column not in table.columns:
-            raise ConfigError(
-                f"data.{key}: {path} has no column {column!r}; it has {', '.join(map(str, table.columns))}"
-            )
-    if table.empty:
-        raise DataError(f"{path} has no rows")
-    columns = {name: _texts(table, column) for name, column in wanted.items()}
-    listed = []
-    for number in range(len(table)):
-        file, label = columns["path_column"][number], columns["label_column"][number]
-        split = columns["split_column"][number].casefold()
-        error = "" if label else "has no label"
-        if split and split not in SPLIT_FOLDERS:
-            raise DataError(f"{path}, row {number + 1}: split {split!r} is none of train, val, test")
-        listed.append(
-            Listed(
-                path=(file.replace("\\", "/") if os.sep == "\\" else file) or f"row {number + 1}",
-                label=label,
-                split=SPLIT_FOLDERS.get(split, ""),
-                group=columns["group_column"][number],
-                error=error if file else "has no path",
-            )
-        )
-    return listed
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.casefold() == ".parquet":
-            return pd.read_parquet(path)
-        with warnings.catch_warnings():
-            # Rows longer than the head must not move the columns.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    # pandas and pyarrow raise several kinds of error on a damaged table; all of them mean just that.
-    except Exception as error:
-        raise DataError(f"cannot read the table {path}: {' '.join(str(error).split())}") from error
-
-
-def _texts(table: pd.DataFrame, column: str) -> list[str]:
-    if not column:
-        return [""] * len(table)
-    return ["" if pd.isna(value) else str(value).strip() for value in table[column]]
 
 
 def _renamed(listed: list[Listed], rename: dict[str, str], *, strict: bool) -> list[Listed]:
