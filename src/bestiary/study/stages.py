@@ -10,6 +10,7 @@ import pandas as pd
 
 from bestiary.data.corrections.overlay import corrections_fingerprint
 from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, write_index
+from bestiary.data.listing import table_notes
 from bestiary.deploy.bundle import is_whole as is_whole_bundle
 from bestiary.report.stamp import report_fingerprint
 from bestiary.runs.environment import package_versions
@@ -50,6 +51,8 @@ def _make_index(work: Work, key: str) -> None:
 def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None) -> None:
     left_out = int((index["error"] != "").sum())
     names = class_names(index)
+    for note in table_notes(work.snapshot.config.data):
+        work.progress.say(f"  {note}")
     work.progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
     if previous is not None:
         known, now = set(previous["image_id"]), set(index["image_id"])
