@@ -26,7 +26,7 @@ class ModelKind:
         takes: whether a model's config (as a plain mapping) is of this kind; the first kind that takes it has it.
         learner: `module:class` of its learner, imported when a model is fitted.
         describe: what stands under a model's name in tables.
-        uses: the settings that matter to a model; pages show a dash for the others. Names are those of `ModelConfig`.
+        uses: whether a setting, by its dotted name in `ModelConfig`, matters to a model; pages show a dash where not.
         is_baseline: a yardstick without a view of the images: it never wins, is not exported, and its errors say
             nothing of the images.
         reserved: a name that `backbone` may have for this kind alone; empty: any architecture.
@@ -37,14 +37,21 @@ class ModelKind:
     takes: Callable[[Values], bool]
     learner: str
     describe: Callable[[Values], str]
-    uses: Callable[[Values], frozenset[str]]
+    uses: Callable[[Values, str], bool]
     is_baseline: bool = False
     reserved: str = ""
     refuse: Callable[[Values], None] = lambda values: None
 
 
-_NETWORK = frozenset({"weights", "trainable", "pixels", "augment", "head", "optimizer", "class_weights", "seed"})
-_EPOCHS = frozenset({"epochs", "batch_size", "schedule"})
+# What only training in epochs has, and a probe fitted by L-BFGS has not.
+_OF_EPOCHS = ("epochs", "batch_size", "schedule", "early_stopping", "optimizer.learning_rate", "optimizer.weight_decay")
+
+
+def _network_uses(values: Values, setting: str) -> bool:
+    optimizer = (values.get("optimizer") or {}).get("name")
+    if setting == "optimizer.momentum":
+        return bool(optimizer == "sgd")
+    return not (setting in _OF_EPOCHS and optimizer == "lbfgs")
 
 
 def _refuse_weights(values: Values) -> None:
@@ -79,18 +86,13 @@ def _refuse_frozen(values: Values) -> None:
         raise ValueError('optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"')
 
 
-def _uses_frozen(values: Values) -> frozenset[str]:
-    in_epochs = (values.get("optimizer") or {}).get("name") != "lbfgs"
-    return _NETWORK | {"sweep"} | (_EPOCHS if in_epochs else frozenset())
-
-
 KINDS: list[ModelKind] = [
     ModelKind(
         name="majority",
         takes=lambda values: values.get("backbone") == "majority",
         learner="bestiary.models.majority:MajorityLearner",
-        describe=lambda values: "always the most frequent class",
-        uses=lambda values: frozenset(),
+        describe=lambda values: "predicts the most frequent class",
+        uses=lambda values, setting: setting == "backbone",
         is_baseline=True,
         reserved="majority",
         refuse=_refuse_sweep,
@@ -100,7 +102,7 @@ KINDS: list[ModelKind] = [
         takes=lambda values: values.get("trainable", "head") == "head",
         learner="bestiary.models.frozen:FrozenLearner",
         describe=lambda values: str(values.get("backbone", "")),
-        uses=_uses_frozen,
+        uses=_network_uses,
         refuse=_refuse_frozen,
     ),
     ModelKind(
@@ -108,7 +110,7 @@ KINDS: list[ModelKind] = [
         takes=lambda values: True,
         learner="bestiary.models.gradients:GradientLearner",
         describe=lambda values: str(values.get("backbone", "")),
-        uses=lambda values: _NETWORK | _EPOCHS,
+        uses=_network_uses,
         refuse=_refuse_gradients,
     ),
 ]
