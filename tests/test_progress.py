@@ -34,6 +34,22 @@ def test_one_is_counted_in_the_singular(capsys: pytest.CaptureFixture[str]) -> N
     assert lines == ["  read: 1 file", "  read: 2 files"]
 
 
+class Unread(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_work_goes_on_where_nobody_reads_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Unread())
+    progress, done = Console(), 0
+    progress.say("to nobody")
+    with progress.track("work", 2, unit="steps") as task:
+        for _ in range(2):
+            task.advance()
+            done += 1
+    assert done == 2
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -77,7 +77,12 @@ class Console:
     def __init__(self) -> None:
         from rich.console import Console as RichConsole
 
-        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        class Stderr(RichConsole):
+            def on_broken_pipe(self) -> None:
+                """Nobody reads any more: be silent, where rich would end the process and the work with it."""
+                self.quiet = True
+
+        self._console = Stderr(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)

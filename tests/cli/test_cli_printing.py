@@ -52,6 +52,15 @@ def test_control_characters_of_names_stay_in_their_cell(capsys: Captured) -> Non
     assert capsys.readouterr().out.splitlines()[1:] == [r"a\nb\x1b[31m\u202eg  1", r"odd\xff              2"]
 
 
+def test_columns_stay_aligned_where_stdout_has_no_such_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    print_table(("class", "images"), [("猫", "7"), ("é", "8")], numbers=["images"])
+    stream.flush()
+    lines = stream.buffer.getvalue().decode("cp1252").splitlines()  # type: ignore[attr-defined]
+    assert lines == ["class   images", r"\u732b       7", "é            8"]
+
+
 def test_a_table_on_a_terminal_fits_it_and_keeps_its_numbers_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)

@@ -108,6 +108,16 @@ def test_a_closed_stream_gets_nothing_and_the_other_no_more_than_its_own(closed:
     assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
 
 
+@posix
+@pytest.mark.parametrize("arguments", [["recipes", "keys"], ["recipes", "keys", "--json"], ["--help"], ["--version"]])
+def test_a_reader_that_has_gone_is_no_error(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "bestiary", *arguments], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_closed_stdin_is_an_error(finished: Study, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert run(["predict", str(finished.path), "-"]) == 2

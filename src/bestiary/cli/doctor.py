@@ -67,9 +67,12 @@ def print_examination(found: dict[str, Any]) -> None:
             ("python", f"{found['python']} on {found['system']}"),
             ("device", f"{device['device']}: {device['device_name']}, {counted(device['threads'], 'thread')}"),
             ("", f"frozen passes by {device['engine']}, {precision}"),
-            ("packages", _listed({name: version or "MISSING" for name, version in found["packages"].items()})),
-            ("extras", _listed({name: "yes" if here else "no" for name, here in found["extras"].items()})),
-            ("weights", _listed({name: "yes" if here else "MISSING" for name, here in weights["packaged"].items()})),
+            ("packages", ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items())),
+            ("extras", ", ".join(f"{name}: {'yes' if here else 'no'}" for name, here in found["extras"].items())),
+            (
+                "weights",
+                ", ".join(f"{name}: {'yes' if here else 'MISSING'}" for name, here in weights["packaged"].items()),
+            ),
             ("", "from the hub, cached: " + (", ".join(weights["hub"]) or "none")),
             ("cache", cache["path"]),
         ]
@@ -77,7 +80,3 @@ def print_examination(found: dict[str, Any]) -> None:
     print()
     sizes = [(name, decimal(size)) for name, size in cache["bytes"].items()]
     print_table(("in the cache", "size"), sizes, numbers=["size"])
-
-
-def _listed(values: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

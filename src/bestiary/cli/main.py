@@ -72,7 +72,10 @@ def run(arguments: list[str]) -> int:
     except BestiaryError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as end:
+        # typer and rich answer a broken pipe themselves, with an exit of 1.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
         # The reader of a pipe has gone: it has what it asked for. Python's own flush at exit must find an open file.
         _discard_stdout()
         return EXIT_DONE

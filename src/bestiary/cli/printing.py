@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bestiary.cli.streams import on_one_line
+from bestiary.cli.streams import for_a_cell, on_one_line
 from bestiary.plurals import counted
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, number
         else:
             table.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*(on_one_line(cell) for cell in row))
+        table.add_row(*(for_a_cell(cell) for cell in row))
     _print(table)
 
 
@@ -55,7 +55,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(on_one_line(name), on_one_line(value))
+        table.add_row(for_a_cell(name), for_a_cell(value))
     _print(table)
 
 

@@ -56,6 +56,14 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def for_a_cell(text: str) -> str:
+    """A name for a column of a table on stdout: on one line, and as wide as it will be once stdout has encoded it."""
+    text = on_one_line(text)
+    if sys.stdout is None or _takes_everything(sys.stdout):
+        return text
+    return text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding)
+
+
 def on_one_line(text: str) -> str:
     r"""A name for a person: readable, with control characters spelt out (`\n`), so that it stays on its line."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), readable(text))
