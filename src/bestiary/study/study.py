@@ -20,7 +20,7 @@ from bestiary.data.corrections.overlay import Correction, CorrectionAction, chan
 from bestiary.data.datasets import data_root, is_table
 from bestiary.data.listing import list_files
 from bestiary.errors import StudyConflictError, StudyError, UsageError
-from bestiary.progress import SILENT, Progress
+from bestiary.progress import Progress, default_progress
 from bestiary.runs.evaluation import predictions_table
 from bestiary.runs.record import RunRecord, read_logits, read_status
 from bestiary.snapshot import Snapshot, StudyPaths
@@ -57,10 +57,10 @@ class StudyResult:
 class Study:
     """A study's folder. `create` or `open` one; then `run` it whole, or stage by stage."""
 
-    def __init__(self, path: Path, config: StudyConfig, *, progress: Progress = SILENT) -> None:
+    def __init__(self, path: Path, config: StudyConfig, *, progress: Progress | None = None) -> None:
         self._paths = StudyPaths(path)
         self._config = config
-        self._progress = progress
+        self._progress = progress or default_progress()
 
     def __repr__(self) -> str:
         made = [stage.name for stage in STAGES.values() if not stage.on_demand and stage.is_there(self._paths)]
@@ -93,7 +93,7 @@ class Study:
         overrides: Sequence[str] = (),
         models: Sequence[str] = (),
         when_there: WhenThere = "refuse",
-        progress: Progress = SILENT,
+        progress: Progress | None = None,
     ) -> "Study":
         """Begin a study, or go on with the same one.
 
@@ -106,7 +106,7 @@ class Study:
             models: which of the config's models, or names of further backbones; empty: all of the config's.
             when_there: where `out` holds a study of other data or config: refuse it, `resume` with the config it
                 has, or `force` the new one onto it, redoing what the change touches.
-            progress: told of every stage.
+            progress: told of every stage; by default a `Console` in a terminal or a notebook, else nobody.
 
         Raises:
             ConfigError: the recipe, file or an override is wrong.
@@ -120,7 +120,7 @@ class Study:
         if when_there == "resume" and paths.config.exists():
             study = cls.open(place, progress=progress)
             for difference in differences(wanted, study.config):
-                progress.say(f"  resumed as it is: {difference}")
+                study._progress.say(f"  resumed as it is: {difference}")
             return study
         root = data_root(wanted.data.path)
         if not is_table(wanted.data.path) and place.resolve().is_relative_to(root.resolve()):
@@ -137,7 +137,7 @@ class Study:
         return cls(place, wanted, progress=progress)
 
     @classmethod
-    def open(cls, path: Path | str, *, progress: Progress = SILENT) -> "Study":
+    def open(cls, path: Path | str, *, progress: Progress | None = None) -> "Study":
         """Open a study's folder.
 
         Raises:
