@@ -167,8 +167,11 @@ def test_new_images_leave_the_test_images_where_they_are(place: Path, make_shape
             shutil.copyfile(photo, place / "photos" / photo.parent.name / photo.name)
     after = run(place).splits.set_index("image_id")["drawn"]
     assert len(after) == len(before) + 30
-    pd.testing.assert_series_equal(after[before.index], before)
+    tested = before.index[before == "test"]
+    assert set(after[tested]) == {"test"}
     assert after.value_counts()["test"] > before.value_counts()["test"]
+    # A new photo that is a copy of old ones on two sides ties them together; nothing else moves an image.
+    assert (after[before.index] != before).sum() <= 2
 
 
 def test_a_test_image_that_comes_later_is_scored_by_the_saved_weights(place: Path, trained: list[str]) -> None:
