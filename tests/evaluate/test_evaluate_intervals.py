@@ -2,8 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+from statsmodels.stats.proportion import proportion_confint
 
-from bestiary.evaluate.intervals import percentile_interval
+from bestiary.evaluate.intervals import effective_images, percentile_interval, score_bounds, wilson
+
+COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
 def test_a_percentile_interval_is_of_quantiles_and_holds_its_figure():
@@ -21,3 +27,49 @@ def test_resamples_that_gave_no_number_do_not_count():
     assert found.value == 0.4
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+@given(COUNTS)
+def test_wilson_is_statsmodels(counts):
+    successes, n = counts
+    found = wilson(successes, n)
+    low, high = proportion_confint(successes, n, method="wilson")
+    assert found.value == successes / n
+    assert (found.low, found.high) == pytest.approx((max(low, 0), min(high, 1)), abs=1e-12)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+@pytest.mark.parametrize("n", [40, 260])
+def test_wilson_covers_the_truth_as_often_as_it_says(n):
+    counts = np.arange(n + 1)
+    intervals = [wilson(int(k), n) for k in counts]
+    low, high = np.array([i.low for i in intervals]), np.array([i.high for i in intervals])
+    truths = np.linspace(0.05, 0.95, 181)
+    coverage = [binom.pmf(counts, n, p)[(low <= p) & (p <= high)].sum() for p in truths]
+    assert np.mean(coverage) == pytest.approx(0.95, abs=0.01)
+    assert min(coverage) > 0.91
+
+
+def test_of_no_image_nothing_is_known():
+    low, high = score_bounds(np.array([0.0, 1.0, 0.5]), np.zeros(3))
+    assert (low.tolist(), high.tolist()) == ([0, 0, 0], [1, 1, 1])
+
+
+def effective(images: int, design_effect: float, worst_case: float, informative: int) -> float:
+    found = effective_images(
+        np.array(images),
+        design_effect=np.array(design_effect),
+        worst_case=np.array(worst_case),
+        informative=np.array(informative),
+    )
+    return float(found)
+
+
+def test_the_design_effect_is_averaged_with_the_worst_case_as_if_that_were_three_groups():
+    assert effective(100, 1, 1, 7) == 100
+    assert effective(100, 2, 5, 3) == pytest.approx(100 / 3.5)
+    # No group with an error: the worst case. Hundreds of them: the estimate.
+    assert effective(100, 0, 5, 0) == pytest.approx(20)
+    assert effective(100, 2, 5, 10**6) == pytest.approx(50, rel=1e-4)
+    # Never more than there are, also where images of a group make up for one another.
+    assert effective(100, 0.1, 5, 10**6) == 100

@@ -1,15 +1,24 @@
 """Intervals: a figure and how sure it is. All are of 95 %.
 
-In: a figure, and its values on resampled data. Out: `Interval`. Owns no file.
+In: a figure, and its variance or its values on resampled data. Out: `Interval`, or arrays of bounds. Owns no file.
 """
 
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 ALPHA = 0.05
 RESAMPLES = 2000
+# The normal quantile of a two-sided interval: 1.96.
+Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+
+Reals = npt.NDArray[np.float64]
+
+# As many groups vouch for the worst case; see `effective_images`.
+_WORST_CASE_GROUPS = 3
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Interval:
         return asdict(self)
 
 
-def percentile_interval(value: float, resampled: npt.NDArray[np.float64]) -> Interval:
+def percentile_interval(value: float, resampled: Reals) -> Interval:
     """A figure with the percentile bootstrap interval (Efron 1979) of its resampled values `(resamples,)`.
 
     Resamples that gave no number do not count; where none did, the interval is NaN.
@@ -38,15 +47,49 @@ def percentile_interval(value: float, resampled: npt.NDArray[np.float64]) -> Int
 
 
 def wilson(successes: int, count: int) -> Interval:
-    """A proportion with Wilson's score interval (Wilson 1927, JASA 22:209).
+    """A proportion of independent images with Wilson's score interval (Wilson 1927, JASA 22:209).
 
     Args:
         successes: in [0, count].
         count: at least 1.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(successes, count, alpha=ALPHA, method="wilson")
-    # At 0 and 1 the closed form misses the figure by a rounding error.
     value = successes / count
-    return Interval(value, min(float(low), value), max(float(high), value))
+    low, high = score_bounds(np.array(value), np.array(count))
+    return Interval(value, float(low), float(high))
+
+
+def score_bounds(values: Reals, images: npt.NDArray[Any]) -> tuple[Reals, Reals]:
+    """Wilson's score interval for fractions, element by element: lower and upper bounds, in [0, 1].
+
+    Args:
+        values: fractions in [0, 1]; NaN gives NaN.
+        images: how many independent images each stands for, not necessarily whole. 0 gives [0, 1]: nothing is known.
+    """
+    centre = images * values + Z**2 / 2
+    half = Z * np.sqrt(images * values * (1 - values) + Z**2 / 4)
+    low, high = ((centre + sign * half) / (images + Z**2) for sign in (-1, 1))
+    # At 0 and 1 the closed form misses the figure by a rounding error.
+    return np.minimum(np.maximum(low, 0), values), np.maximum(np.minimum(high, 1), values)
+
+
+def effective_images(
+    images: npt.NDArray[Any], *, design_effect: Reals, worst_case: Reals, informative: npt.NDArray[Any]
+) -> Reals:
+    """How many independent images tell as much about a fraction as these, which come in groups.
+
+    Wilson's interval on this number is the one that Franco, Little, Louis and Slud recommend for clustered samples
+    (2019, Journal of Survey Statistics and Methodology 7:334; after Kish 1965 and Korn and Graubard 1998). They
+    also find that a design effect estimated from few groups is too uncertain. So it is averaged with the worst case,
+    images that all behave alike within their group, which weighs as much as three groups. The estimate weighs as much
+    as there are groups to estimate it from. Three was chosen by simulation: coverage between 92 % and 98 % with 25 or
+    more groups of 1 to 20 images. All errors in few groups, or no error at all, then cannot make an interval narrow.
+    Where every group is one image, both are 1, and the result is `images`.
+
+    Args:
+        images: how many there are.
+        design_effect: the variance of the fraction over that of as many independent images.
+        worst_case: the same if all images of a group behaved alike: the mean size of the group that an image is in.
+        informative: how many groups hold a right image, or how many hold a wrong one, whichever are fewer.
+    """
+    known = informative * design_effect + _WORST_CASE_GROUPS * worst_case
+    return np.asarray(images / np.maximum(known / (informative + _WORST_CASE_GROUPS), 1))

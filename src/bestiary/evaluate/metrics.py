@@ -1,167 +1,150 @@
-"""Metrics: true and predicted classes and probabilities → figures with intervals.
+"""The metrics: one declaration each, from which figures, tables, pages and docs follow.
 
-In: arrays. Out: plain numbers for `metrics.json`. No torch, no file here. Fractions are in [0, 1], losses in nats.
-
-A class that was never predicted has precision 0, as scikit-learn has it with `zero_division=0`.
+In: class numbers and logits, or counts of classes. Out: `METRICS`, in the order of tables. Owns no file. To add a
+metric, add it to `METRICS`.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.evaluate.intervals import RESAMPLES, Interval, percentile_interval, wilson
+from bestiary.evaluate.counts import ClassCounts, Fractions, Labels
 
-Labels = npt.NDArray[np.int64]
-Probabilities = npt.NDArray[np.floating[Any]]
-Confusion = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
+Scores = npt.NDArray[Any]
 
+# No probability counts as less, so that one image cannot make a loss infinite.
 _SMALLEST = 1e-15
 
 
-def split_metrics(
-    y_true: Labels, probabilities: Probabilities, *, class_names: Sequence[str], seed: int = 0
-) -> dict[str, Any]:
-    """All figures of one split.
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a split: what it is called, what it means, how it is computed. One of the two functions is given.
 
-    Accuracy and top-3 accuracy carry Wilson's interval, the others that of a bootstrap over images (2,000 resamples).
-
-    Args:
-        y_true: class numbers `(n,) int64`.
-        probabilities: `(n, class_count)`, rows sum to 1.
-        class_names: in the order of the columns.
-        seed: of the bootstrap.
-
-    Returns:
-        `n`, the figures as `value, low, high`, `per_class` and `confusion` (rows true, columns predicted).
+    Attributes:
+        name: in tables and JSON.
+        title: on pages.
+        unit: a "fraction" lies in [0, 1].
+        higher_is_better: whether a larger value is the better one.
+        meaning: in one sentence, for pages and docs.
+        per_image: class numbers `(n,) int64` and logits `(n, class_count) float32` → a score an image, `(n,)`, whose
+            mean is the figure. Booleans make a proportion with Wilson's interval, others a mean with a bootstrap's.
+            It is called with a part of the images at a time.
+        of_counts: counts `(..., class_count)` → the figure `(...)`; it must do without the other axes.
+        least_classes: with fewer it says nothing.
     """
-    count, class_count = probabilities.shape
-    y_pred = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(y_true, y_pred, class_count)
-    losses = -np.log(np.maximum(probabilities[np.arange(count), y_true].astype(np.float64), _SMALLEST))
-    random = np.random.default_rng(seed)
-    resampled = _averages(_resample(confusion, random))
-    figures = {
-        name: percentile_interval(float(value[0]), resampled[name])
-        for name, value in _averages(confusion[None]).items()
-    }
-    figures["log_loss"] = percentile_interval(float(losses.mean()), _resampled_means(losses, random))
-    figures["accuracy"] = wilson(int(np.trace(confusion)), count)
-    figures["top3_accuracy"] = wilson(int(top_k_right(y_true, probabilities, k=3).sum()), count)
-    return {
-        "n": count,
-        **{name: figure.as_dict() for name, figure in figures.items()},
-        "per_class": per_class(confusion, class_names),
-        "confusion": confusion.tolist(),
-    }
+
+    name: str
+    title: str
+    unit: Literal["fraction", "nats"]
+    higher_is_better: bool
+    meaning: str
+    per_image: Callable[[Labels, Logits], Scores] | None = None
+    of_counts: Callable[[ClassCounts], Fractions] | None = None
+    least_classes: int = 2
+
+    def applies(self, class_count: int) -> bool:
+        """Whether the figure says something about a model of so many classes."""
+        return class_count >= self.least_classes
 
 
-def as_given_metrics(
-    y_given: Labels, probabilities: Probabilities, *, relabelled: int, dropped: int, seed: int = 0
-) -> dict[str, Any]:
-    """Figures of a split on the labels as given, where corrections changed some: what other tools would report.
-
-    Args:
-        y_given: class numbers as found `(n,) int64`, of images that were relabelled or dropped too.
-        probabilities: `(n, class_count)`.
-        relabelled: how many of them have another class now.
-        dropped: how many of them no longer count.
-        seed: of the bootstrap.
-
-    Returns:
-        `n`, `accuracy` and `macro_f1` with `value, low, high`, `n_relabelled`, `n_dropped`.
-    """
-    confusion = confusion_matrix(y_given, probabilities.argmax(axis=1), probabilities.shape[1])
-    resampled = _averages(_resample(confusion, np.random.default_rng(seed)))["macro_f1"]
-    macro_f1 = percentile_interval(float(_averages(confusion[None])["macro_f1"][0]), resampled)
-    return {
-        "n": len(y_given),
-        "accuracy": wilson(int(np.trace(confusion)), len(y_given)).as_dict(),
-        "macro_f1": macro_f1.as_dict(),
-        "n_relabelled": relabelled,
-        "n_dropped": dropped,
-    }
+def is_right(y_true: Labels, logits: Logits) -> npt.NDArray[np.bool_]:
+    """Whether the most probable class is the true one, `(n,)`; of equals the earlier class goes first."""
+    return np.asarray(logits.argmax(axis=1) == y_true)
 
 
-def accuracy_of(metrics: dict[str, Any]) -> Interval:
-    """The accuracy in a split's figures."""
-    return Interval(**metrics["accuracy"])
-
-
-def confusion_matrix(y_true: Labels, y_pred: Labels, class_count: int) -> Confusion:
-    """Counts `(class_count, class_count) int64`: rows true, columns predicted."""
-    cells = np.bincount(y_true * class_count + y_pred, minlength=class_count**2)
-    return cells.reshape(class_count, class_count).astype(np.int64)
-
-
-def top_k_right(y_true: Labels, probabilities: Probabilities, *, k: int) -> npt.NDArray[np.bool_]:
+def in_top_k(y_true: Labels, logits: Logits, *, k: int) -> npt.NDArray[np.bool_]:
     """Whether the true class is among the k most probable: `(n,) bool`; of equals the earlier class goes first.
 
     That is how `argmax` breaks ties, so top-1 is accuracy, and no top-k is below it.
     """
-    own = probabilities[np.arange(len(y_true)), y_true][:, None]
-    earlier = np.arange(probabilities.shape[1])[None, :] < y_true[:, None]
-    better = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
-    return np.asarray(better < min(k, probabilities.shape[1]))
+    own = np.take_along_axis(logits, y_true[:, None], axis=1)
+    earlier = np.arange(logits.shape[1])[None, :] < y_true[:, None]
+    better = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
+    return np.asarray(better < k)
 
 
-def per_class(confusion: Confusion, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and support of each class, in the order of `class_names`."""
-    precision, recall, f1 = _precision_recall_f1(confusion[None].astype(np.float64))
-    return [
-        {
-            "class_name": name,
-            "precision": float(precision[0, number]),
-            "recall": float(recall[0, number]),
-            "f1": float(f1[0, number]),
-            "support": int(confusion[number].sum()),
-        }
-        for number, name in enumerate(class_names)
-    ]
+def losses(y_true: Labels, logits: Logits) -> npt.NDArray[np.float64]:
+    """The negative logarithm of the probability given to the true class, `(n,)`, in nats, at most 34.5."""
+    exact = logits.astype(np.float64)
+    exact -= exact.max(axis=1, keepdims=True)
+    own = np.take_along_axis(exact, y_true[:, None], axis=1)[:, 0]
+    return np.asarray(np.minimum(np.log(np.exp(exact).sum(axis=1)) - own, -np.log(_SMALLEST)))
 
 
-def _precision_recall_f1(
-    confusions: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Of a stack of confusion matrices `(m, c, c)`: three arrays `(m, c)`."""
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    predicted, true = confusions.sum(axis=1), confusions.sum(axis=2)
-    precision = np.divide(right, predicted, out=np.zeros_like(right), where=predicted > 0)
-    recall = np.divide(right, true, out=np.zeros_like(right), where=true > 0)
-    total = predicted + true
-    f1 = np.divide(2 * right, total, out=np.zeros_like(right), where=total > 0)
-    return precision, recall, f1
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "accuracy",
+        "Accuracy",
+        "fraction",
+        higher_is_better=True,
+        meaning="The share of images whose most probable class is the true one.",
+        per_image=is_right,
+    ),
+    Metric(
+        "balanced_accuracy",
+        "Balanced accuracy",
+        "fraction",
+        higher_is_better=True,
+        meaning="The mean of the classes' recalls: every class counts the same, however many images it has.",
+        of_counts=lambda counts: counts.mean(counts.recall),
+    ),
+    Metric(
+        "macro_precision",
+        "Macro precision",
+        "fraction",
+        higher_is_better=True,
+        meaning="The mean over the classes of the share of images taken for the class that belong to it.",
+        of_counts=lambda counts: counts.mean(counts.precision),
+    ),
+    Metric(
+        "macro_recall",
+        "Macro recall",
+        "fraction",
+        higher_is_better=True,
+        meaning="The mean over the classes of the share of its images that were found: the same as balanced accuracy.",
+        of_counts=lambda counts: counts.mean(counts.recall),
+    ),
+    Metric(
+        "macro_f1",
+        "Macro F1",
+        "fraction",
+        higher_is_better=True,
+        meaning="The mean over the classes of the harmonic mean of precision and recall.",
+        of_counts=lambda counts: counts.mean(counts.f1),
+    ),
+    Metric(
+        "log_loss",
+        "Log loss",
+        "nats",
+        higher_is_better=False,
+        meaning="The mean of the negative natural logarithm of the probability given to the true class.",
+        per_image=losses,
+    ),
+    Metric(
+        "top3_accuracy",
+        "Top-3 accuracy",
+        "fraction",
+        higher_is_better=True,
+        meaning="The share of images whose true class is among the three most probable.",
+        per_image=lambda y_true, logits: in_top_k(y_true, logits, k=3),
+        least_classes=4,  # among three classes the first three are all
+    ),
+)
 
 
-def _averages(confusions: npt.NDArray[np.integer[Any]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Averages over the classes that occur as true or predicted: one value a matrix of the stack."""
-    stack = confusions.astype(np.float64)
-    precision, recall, f1 = _precision_recall_f1(stack)
-    true = stack.sum(axis=2) > 0
-    occurs = true | (stack.sum(axis=1) > 0)
+def metric(name: str) -> Metric:
+    """The metric of that name.
 
-    def mean(values: npt.NDArray[np.float64], where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        return np.asarray((values * where).sum(axis=1) / where.sum(axis=1))
-
-    return {
-        "balanced_accuracy": mean(recall, true),
-        "macro_precision": mean(precision, occurs),
-        "macro_recall": mean(recall, occurs),
-        "macro_f1": mean(f1, occurs),
-    }
+    Raises:
+        KeyError: there is none.
+    """
+    return {found.name: found for found in METRICS}[name]
 
 
-def _resample(confusion: Confusion, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Confusion matrices of images drawn with replacement: a multinomial over the cells, `(resamples, c, c)`."""
-    cells = confusion.ravel()
-    filled = np.flatnonzero(cells)
-    drawn = random.multinomial(int(cells.sum()), cells[filled] / cells.sum(), size=RESAMPLES)
-    stack = np.zeros((RESAMPLES, cells.size), dtype=np.int64)
-    stack[:, filled] = drawn
-    return stack.reshape(RESAMPLES, *confusion.shape)
-
-
-def _resampled_means(values: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
-    # Row by row, so that 26,000 images do not need 2,000 x 26,000 numbers at once.
-    return np.array([values[random.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)])
+def metrics_of(class_count: int) -> tuple[Metric, ...]:
+    """The metrics that say something about a model of so many classes, in the order of tables."""
+    return tuple(found for found in METRICS if found.applies(class_count))
