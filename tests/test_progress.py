@@ -34,6 +34,20 @@ def test_one_is_counted_in_the_singular(capsys: pytest.CaptureFixture[str]) -> N
     assert lines == ["  read: 1 file", "  read: 2 files"]
 
 
+@pytest.mark.parametrize(
+    ("count", "rate"),
+    [(1, "0.5 folds/s"), (2, "1.0 folds/s"), (19, "9.5 folds/s"), (20, "10 folds/s"), (5000, "2,500 folds/s")],
+)
+def test_slow_work_has_a_rate_with_a_decimal(
+    count: int, rate: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moments = iter([0.0])
+    monkeypatch.setattr("bestiary.progress.time", SimpleNamespace(perf_counter=lambda: next(moments, 2.0)))
+    with Console().track("probe", count, unit="folds") as task:
+        task.advance(count)
+    assert f" in 2.0 s, {rate}\n" in capsys.readouterr().err
+
+
 class Unread(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")

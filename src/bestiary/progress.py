@@ -108,10 +108,14 @@ class Console:
             task = _BarTask(bars, bars.add_task(label, total=total, rate="", note=""), label, total, unit=unit, say=say)
             yield task
         seconds = time.perf_counter() - start
-        rate = f", {task.done / seconds:,.0f} {unit}/s" if seconds > 0.5 and task.done else ""
+        rate = f", {_rate(task.done / seconds, unit)}" if seconds > 0.5 and task.done else ""
         note = f", {task.note}" if task.note else ""
         done = counted(task.done, unit.removesuffix("s"), unit)
         self.say(f"  {label}: {done} in {seconds:.1f} s{rate}{note}")
+
+
+def _rate(per_s: float, unit: str) -> str:
+    return f"{per_s:,.1f} {unit}/s" if per_s < 9.95 else f"{per_s:,.0f} {unit}/s"
 
 
 class _BarTask:
@@ -135,7 +139,7 @@ class _BarTask:
         self.note = note or self.note
         now = time.perf_counter()
         per_s = self.done / max(now - self._start, 1e-6)
-        rate = f"{per_s:,.0f} {self._unit}/s"
+        rate = _rate(per_s, self._unit)
         self._bars.update(self._task_id, advance=count, rate=rate, note=self.note)
         if self._say is not None and now - self._printed > _LINE_EVERY_S:
             self._printed = now

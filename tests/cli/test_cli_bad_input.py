@@ -1,4 +1,4 @@
-"""What a user can get wrong: each case ends with the right exit code, and words that name the thing and the mend."""
+"""What a user can get wrong: each case ends with the right exit code, and words that name the thing and the fix."""
 
 import os
 import shutil
