@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bestiary.deploy.predictor import predict
     from bestiary.errors import BestiaryError, ConfigError
     from bestiary.evaluate.intervals import wilson
-    from bestiary.evaluate.metrics import split_figures
+    from bestiary.evaluate.scoring import split_figures
     from bestiary.evaluate.paired import compare_paired
     from bestiary.progress import Console
     from bestiary.report.figures import plots
@@ -40,7 +40,7 @@ _HOMES = {
     "load_rgb": "bestiary.data.images",
     "predict": "bestiary.deploy.predictor",
     "plots": "bestiary.report.figures.plots",
-    "split_figures": "bestiary.evaluate.metrics",
+    "split_figures": "bestiary.evaluate.scoring",
     "compare_paired": "bestiary.evaluate.paired",
     "wilson": "bestiary.evaluate.intervals",
 }

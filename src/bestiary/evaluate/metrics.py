@@ -75,7 +75,7 @@ def losses(y_true: Labels, logits: Logits) -> npt.NDArray[np.float64]:
     return np.asarray(np.minimum(np.log(np.exp(exact).sum(axis=1)) - own, -np.log(_SMALLEST)))
 
 
-METRICS: tuple[Metric, ...] = (
+METRICS: list[Metric] = [
     Metric(
         "accuracy",
         "Accuracy",
@@ -133,7 +133,7 @@ METRICS: tuple[Metric, ...] = (
         per_image=lambda y_true, logits: in_top_k(y_true, logits, k=3),
         least_classes=4,  # among three classes the first three are all
     ),
-)
+]
 
 
 def metric(name: str) -> Metric:

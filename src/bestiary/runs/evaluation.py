@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.errors import StudyError
-from bestiary.evaluate.metrics import as_given_figures, split_figures
+from bestiary.evaluate.scoring import as_given_figures, split_figures
 from bestiary.runs.keys import content_id
 from bestiary.runs.record import Logits, read_figures, read_logits, write_figures
 from bestiary.timing import now_utc
