@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bestiary.deploy.predictor import predict
     from bestiary.errors import BestiaryError, ConfigError
     from bestiary.evaluate.intervals import wilson
-    from bestiary.evaluate.scoring import split_figures
     from bestiary.evaluate.paired import compare_paired
+    from bestiary.evaluate.scoring import split_figures
     from bestiary.progress import Console
     from bestiary.report.figures import plots
     from bestiary.study.study import Study, StudyResult
