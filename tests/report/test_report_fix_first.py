@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from tests.report.test_report_html import HOSTILE, Page, read_page
+from tests.report.test_report_page import HOSTILE, Page, read_page
 
 from bestiary.audit.findings import ISSUES, Finding, findings_table, write_findings
 from bestiary.data.corrections.overlay import Correction, write_corrections

@@ -340,8 +340,8 @@ def test_works_where_torch_cannot_be_imported(make_study):
         "import sys\n"
         "for name in ('torch', 'torchvision', 'timm', 'openvino'): sys.modules[name] = None\n"
         "from pathlib import Path\n"
-        "from bestiary.report import explain, html, plots\n"
-        f"html.write_report(Path({str(study.folder)!r}))\n"
+        "from bestiary.report.page import write_report\n"
+        f"write_report(Path({str(study.folder)!r}))\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -194,5 +194,5 @@ def test_figures_leave_the_global_state_alone():
     before = dict(mpl.rcParams)
     plots.class_counts(index_of({"cat": 2}))
     assert dict(mpl.rcParams) == before
-    code = "import sys\nfrom bestiary.report import plots\nassert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys\nfrom bestiary.report.figures import plots\nassert 'matplotlib.pyplot' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
