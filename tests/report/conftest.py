@@ -156,10 +156,12 @@ def _compare(folder: Path, config: StudyConfig, metrics: Mapping[str, Any], not_
             "difference": {"value": gap, "low": gap - 0.04, "high": gap + 0.04},
             "p_value": 0.2,
             "p_value_holm": 0.4,
-            "told_apart": abs(gap) > 0.2,
+            "significant": abs(gap) > 0.2,
         }
         kept = {key: metrics[name][key] for key in ("parameters", "seconds", "images_per_s", "epochs", "best_epoch")}
-        entry = {"model": name, "rank": rank, "backbone": config.models[name].backbone, **short, **kept}
+        model = config.models[name]
+        about = {"backbone": model.backbone, "weights": model.weights, "trainable": model.trainable}
+        entry = {"model": name, "rank": rank, **about, **short, **kept}
         models.append(entry | {"versus_winner": None if rank == 1 else versus})
     winner = ranked[0] if ranked else None
     write_json(folder / "comparison.json", {"winner": winner, "models": models, "not_run": not_run})

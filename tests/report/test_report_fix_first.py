@@ -7,21 +7,22 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from tests.report.test_report_html import HOSTILE, Page, read_page
 
 from bestiary.audit.findings import ISSUES, Finding, findings_table, write_findings
 from bestiary.data.corrections.overlay import Correction, write_corrections
 from bestiary.errors import CorrectionsError
-from bestiary.report.as_given import as_given_note, as_given_table
-from bestiary.report.fix_first import build_fix_first, findings_fact, open_findings
+from bestiary.report.album import Album
+from bestiary.report.contents.as_given import as_given_table
+from bestiary.report.contents.fix_first import counts_table, finding_cards, findings_lead, open_findings
+from bestiary.report.contents.overview import KeyFigure, findings_figure
 from bestiary.report.issues import WORDS
-from bestiary.report.page import write_report
-from bestiary.report.record import read_study
-from bestiary.report.words.data_statements import build_told
+from bestiary.report.page import page_environment, write_report
+from bestiary.report.record import StudyRecord, read_study
+from bestiary.report.sections import build_sections
 from bestiary.store.files import read_json, write_json
 from bestiary.store.tables import write_table
 from tests.report.conftest import MadeStudy
+from tests.report.test_report_page import HOSTILE, Page, read_page
 
 SUMMARY: dict[str, Any] = {
     "images": 36,
@@ -81,7 +82,7 @@ def findings_of_every_kind(index: pd.DataFrame) -> list[Finding]:
         if issue in ("shortcut", "small_class", "imbalance"):
             found.append(Finding(issue, "medium", 0.5, "collect", f"about {issue}", label=row.label))
         elif issue == "unreadable":
-            found.append(Finding(issue, "high", 1.0, "mend", "left out: torn", image_id="gone", path="0/gone.png"))
+            found.append(Finding(issue, "high", 1.0, "drop", "left out: torn", image_id="gone", path="0/gone.png"))
         elif issue == "label_error":
             values = {"suggestion": "sheep", "p_label": 0.014, "p_suggestion": 0.962, "action": "relabel"}
             found.append(finding_of(issue, row, others, severity="high", **values))
@@ -99,11 +100,13 @@ def audit(study: MadeStudy, findings: list[Finding], **changes: Any) -> pd.DataF
 
 def rendered(study: MadeStudy) -> str:
     """The section alone, without pictures: a whole report takes ten times as long."""
-    record = read_study(study.folder)
-    loader = PackageLoader("bestiary.report", "templates")
-    source = '{% from "fix_first.html.j2" import fix_first %}{{ fix_first(section, told, "", []) }}'
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).from_string(source)
-    return template.render(section=build_fix_first(record), told=build_told(record))
+    parts = next(section.parts for section in build_sections(read_study(study.folder)) if section.name == "fix-first")
+    source = '{% for part in parts %}{% include "part.html.j2" %}{% endfor %}'
+    return page_environment().from_string(source).render(parts=parts, album=Album())
+
+
+def lead_of(record: StudyRecord) -> str:
+    return findings_lead(record).paragraphs[0]
 
 
 def text_of(study: MadeStudy) -> str:
@@ -180,19 +183,20 @@ def test_counts_agree_with_the_table(make_study):
     study = make_study()
     table = audit(study, findings_of_every_kind(study.index) * 2)
     record = read_study(study.folder)
-    section = build_fix_first(record)
     issues = [issue for issue in ISSUES if issue in set(table["issue"])]
     counts = Counter(zip(table["label"], table["issue"], strict=True))
-    *rows, total = section.counts.rows
+    *rows, total = counts_table(record).rows
     for row in rows:
         label = "" if row[0] == "(no class)" else row[0]
         assert list(row[1:-1]) == [str(counts[label, issue] or "") for issue in issues]
         assert int(row[-1]) == (table["label"] == label).sum()
     assert list(total[1:]) == [*(str((table["issue"] == issue).sum()) for issue in issues), str(len(table))]
-    assert {group.issue: int(group.count) for group in section.groups} == table["issue"].value_counts().to_dict()
-    assert f"{len(table)}\u00a0findings" in section.lead
+    assert {group.issue: int(group.count) for group in finding_cards(record).groups} == table[
+        "issue"
+    ].value_counts().to_dict()
+    assert f"{len(table)}\u00a0findings" in lead_of(record)
     high = (table["severity"] == "high").sum()
-    assert findings_fact(record) == ("Findings", str(len(table)), f"to look at, {high} of them urgent")
+    assert findings_figure(record) == KeyFigure("Findings", str(len(table)), f"{high} urgent")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +207,7 @@ def test_the_first_few_of_each_kind_are_shown(make_study, issue, shown, opened):
     rows = list(study.index.itertuples())
     findings = [finding_of(issue, row, [], score=1 - place / 100) for place, row in enumerate(rows[:35])]
     audit(study, findings)
-    group = build_fix_first(read_study(study.folder)).groups[0]
+    group = finding_cards(read_study(study.folder)).groups[0]
     assert [card.path for card in (*group.cards, *group.folded)] == [row.path for row in rows[:shown]]
     assert (len(group.cards), group.rest) == (opened, 35 - shown)
     assert "All 35 are in" in rendered(study)
@@ -213,7 +217,7 @@ def test_poor_images_that_matter_are_not_folded(make_study):
     study = make_study()
     rows = list(study.index.itertuples())
     audit(study, [finding_of("dark", rows[0], [], severity="medium"), finding_of("dark", rows[1], [])])
-    assert len(build_fix_first(read_study(study.folder)).groups[0].cards) == 2
+    assert len(finding_cards(read_study(study.folder)).groups[0].cards) == 2
 
 
 def test_a_kind_that_is_the_way_of_the_set_is_a_sentence(make_study):
@@ -236,9 +240,9 @@ def test_a_study_without_an_audit_says_so(make_study):
 def test_an_audit_that_found_nothing(make_study):
     study = make_study()
     audit(study, [], duplicates={"clusters": 0, "images": 0, "exact_images": 0}, leakage=None, shortcuts=[])
-    assert "The audit looked at 36 images and found nothing to look at." in text_of(study)
+    assert "The audit checked 36 images and found nothing." in text_of(study)
     assert "No image is a copy of another" in text_of(study)
-    assert findings_fact(read_study(study.folder)) == ("Findings", "none", "nothing to look at")
+    assert findings_figure(read_study(study.folder)) == KeyFigure("Findings", "none")
 
 
 def test_an_audit_without_its_summary(make_study):
@@ -246,14 +250,14 @@ def test_an_audit_without_its_summary(make_study):
     audit(study, findings_of_every_kind(study.index))
     (study.folder / "audit.json").unlink()
     assert "Findings by class" in text_of(study)
-    assert "By estimate" not in text_of(study)
+    assert "An estimated" not in text_of(study)
 
 
 def test_labels_that_were_not_judged_are_no_estimate(make_study):
     study = make_study()
     audit(study, [], labels=None, leakage=None)
-    assert "Labels were not judged" in text_of(study)
-    assert "By estimate" not in text_of(study)
+    assert "Labels were not checked" in text_of(study)
+    assert "An estimated" not in text_of(study)
     assert "random split" not in text_of(study)
 
 
@@ -261,24 +265,25 @@ def test_what_the_audit_says_of_the_whole(make_study):
     study = make_study()
     audit(study, [])
     text = text_of(study)
-    assert "By estimate 2.1 % of the labels are wrong (95 % interval 1.1 % to 3.4 %)" in text
-    assert "scored at about 97.9 % (96.6 % to 98.9 %) on these labels" in text
-    assert "Most of all in “dog”: 3 of 12 look to be of another class." in text
-    assert "9 images (25.0 %) are copies of one another, in 4 clusters; 2 of them share every byte" in text
-    assert "1 cluster lies in more than one class." in text
-    assert "put a copy of 2.4 of 8 test images (30.0 %) into training (mean of 5 splits)" in text
-    assert "scores 95.0 % on test, with as many other images instead 92.0 %: a difference of +3.0 points" in text
-    assert "(95 % interval +1.0 to +5.0 points). On the leaked images alone it is 99.0 % against 80.0 %." in text
+    assert "An estimated 2.1 % of the labels are wrong (95 % interval 1.1 % to 3.4 %)" in text
+    assert "would have an accuracy of about 97.9 % (96.6 % to 98.9 %); more cannot be measured" in text
+    assert "The largest share is in “dog”: 3 of 12 images seem to show another class." in text
+    assert "9 images (25.0 %) are copies of one another, in 4 clusters; 2 of them are exact." in text
+    assert "1 cluster is in more than one class." in text
+    assert "2.4 of 8 test images (30.0 %) would have a copy in training (mean of 5 splits)" in text
+    assert "with these copies has a test accuracy of 95.0 %; trained with as many other images instead" in text
+    assert "it has 92.0 %: a difference of +3.0 percentage points (95 % interval +1.0 to +5.0)." in text
+    assert "On the leaked images alone the two are 99.0 % and 80.0 %." in text
     assert "Size: width, height and shape" in text
     assert "dog (0.93)" in text
 
 
 @pytest.mark.parametrize(("confirmed", "words"), [(1, "1 label that"), (6, "6 labels that")])
-def test_labels_that_a_person_settled_are_said_to_count_as_right(make_study, confirmed, words):
+def test_labels_that_a_person_confirmed_are_said_to_count_as_correct(make_study, confirmed, words):
     study = make_study()
     audit(study, [], labels={**SUMMARY["labels"], "confirmed": confirmed})
     verb = "counts" if confirmed == 1 else "count"
-    assert f"{words} a person confirmed or changed {verb} as right." in text_of(study)
+    assert f"{words} a person confirmed or changed {verb} as correct." in text_of(study)
 
 
 @pytest.mark.parametrize(
@@ -286,13 +291,16 @@ def test_labels_that_a_person_settled_are_said_to_count_as_right(make_study, con
     [
         (
             {"leaked_images": 0.0, "images_with_copies": 0, "difference": None},
-            "would leak nothing: no image has a copy",
+            "would leak nothing, since no image has a copy",
         ),
         (
             {"leaked_images": 0.0, "images_with_copies": 2, "difference": None},
-            "In none of 5 plain random splits did one of the 2 images with copies stand in test and its copy in",
+            "In none of 5 random splits was one of the 2 images with copies in test while its copy was in training.",
         ),
-        ({"difference": None}, "2.4 of 8 test images (30.0 %) into training (mean of 5 splits). Here copies stay"),
+        (
+            {"difference": None},
+            "would have a copy in training (mean of 5 splits). In this study all copies of an image are in one split.",
+        ),
     ],
 )
 def test_leaks_that_were_not_measured_have_no_figures(make_study, leakage, expected):
@@ -300,17 +308,17 @@ def test_leaks_that_were_not_measured_have_no_figures(make_study, leakage, expec
     audit(study, [], leakage={**SUMMARY["leakage"], **leakage})
     text = text_of(study)
     assert expected in text
-    assert "linear probe scores" not in text
+    assert "linear probe" not in text
 
 
-def test_copies_that_change_nothing_are_told_so(make_study):
+def test_copies_that_change_nothing_are_said_to(make_study):
     study = make_study()
     same = {"difference": {"value": 0.0004, "low": -0.002, "high": 0.003}, "honest_accuracy": 0.9496}
     audit(study, [], leakage={**SUMMARY["leakage"], **same}, duplicates={**SUMMARY["duplicates"], "exact_images": 0})
     text = text_of(study)
-    assert "scores 95.0 % on test, and the same to within 0.1 points" in text
-    assert "(95 % interval of the difference \u22120.2 to +0.3 points)" in text
-    assert "no two of them share every byte." in text
+    assert "has a test accuracy of 95.0 %; trained with as many other images instead, it has the same to within" in text
+    assert "0.1 percentage points (95 % interval of the difference \u22120.2 to +0.3)" in text
+    assert "none of them are exact." in text
 
 
 def test_where_no_image_was_judged_otherwise_no_interval_pretends_to_know_more(make_study):
@@ -318,19 +326,21 @@ def test_where_no_image_was_judged_otherwise_no_interval_pretends_to_know_more(m
     same = {"difference": {"value": 0.0, "low": 0.0, "high": 0.0}, "honest_accuracy": 0.95}
     audit(study, [], leakage={**SUMMARY["leakage"], **same})
     text = text_of(study)
-    assert "no test image was right more often with its copy in training than without" in text
+    assert "it has the same, and no test image was right more often because of its copy." in text
     assert "0.0 to 0.0" not in text
 
 
 @pytest.mark.parametrize(("accuracy", "there"), [(0.965, False), (0.966, True), (0.99, True)])
-def test_a_model_at_the_ceiling_is_told(make_study, accuracy, there):
+def test_a_model_at_the_ceiling_is_named(make_study, accuracy, there):
     study = make_study()
     audit(study, [])
     comparison = dict(read_json(study.folder / "comparison.json"))
     winner = next(model for model in comparison["models"] if model["model"] == comparison["winner"])
     winner["test"]["accuracy"] = {"value": accuracy, "low": accuracy, "high": accuracy}
     write_json(study.folder / "comparison.json", comparison)
-    assert (f"{winner['model']}, with {accuracy:.1%} on test, is there".replace("%", " %") in text_of(study)) is there
+    assert (
+        f"{winner['model']}, with {accuracy:.1%} on test, has reached this limit".replace("%", " %") in text_of(study)
+    ) is there
 
 
 def test_names_and_paths_are_text(make_study):
@@ -352,7 +362,7 @@ def test_names_and_paths_are_text(make_study):
         assert name in page.text
 
 
-def test_beyond_the_budget_findings_come_first_and_what_is_missing_is_told(make_study):
+def test_beyond_the_budget_findings_come_first_and_what_is_missing_is_said(make_study):
     study = make_study(
         per_class=60,
         side_px=200,
@@ -369,20 +379,20 @@ def test_beyond_the_budget_findings_come_first_and_what_is_missing_is_told(make_
     page = read_page(path)
     assert path.stat().st_size <= 700_000
     shown = {found["data-image"] for found in page.find("img")}
-    told = re.search(r"To keep this file small, (\d+) of (\d+)\u00a0pictures of findings are in it", page.text)
-    assert told
+    said = re.search(r"To keep this file small, it has (\d+) of (\d+)\u00a0pictures of findings", page.text)
+    assert said
     own = [row.image_id for row in rows[:30]]
     wanted = {*own, *(image_id for k in range(30) for image_id in near[k : k + 5])}
-    assert (int(told[1]), int(told[2])) == (len(wanted & shown), len(wanted))
+    assert (int(said[1]), int(said[2])) == (len(wanted & shown), len(wanted))
     # Images further down may be there for another reason, as samples or test images.
     places = [image_id in shown for image_id in own]
     assert all(places[:6])
     assert section.count("left out: no room") >= places.count(False) > 0
-    # What is not shown is still told.
+    # What is not shown is still named.
     assert all(row.path in section for row in rows[:30])
 
 
-def test_corrections_are_laid_over_and_what_is_left_out_is_told_apart(make_study):
+def test_corrections_are_laid_over_and_left_out_files_are_not_mixed_with_dropped_images(make_study):
     study = make_study()
     rows = list(study.index.itertuples())
     index = study.index.copy()
@@ -405,7 +415,7 @@ def test_corrections_are_laid_over_and_what_is_left_out_is_told_apart(make_study
     assert "1\u00a0file could not be used. 1\u00a0image was dropped in a review." in page.text
     assert "1 left out, 1 dropped" in page.text
     assert "3\u00a0images were reviewed so far: 1 kept as they are, 1 relabelled and 1 dropped." in page.text
-    assert "1\u00a0further decision is about an image that is gone." in page.text
+    assert "1\u00a0further decision was skipped, because its image is gone." in page.text
     assert "dropped in corrections.csv (by ann)" in page.text
     labels = [found["aria-label"] for found in page.find("div") if "aria-label" in found]
     assert {"Files left out", "Images dropped"} <= set(labels)
@@ -435,9 +445,9 @@ def test_decided_findings_are_no_longer_counted(make_study):
         ("near_duplicate", ids[5]),
         ("outlier", ids[10]),
     ]
-    assert "leaves 4\u00a0findings" in build_fix_first(record).lead
-    assert "3\u00a0further findings have been decided" in build_fix_first(record).lead
-    near = next(group for group in build_fix_first(record).groups if group.issue == "near_duplicate")
+    assert "has 4\u00a0open findings" in lead_of(record)
+    assert "3\u00a0further findings have been decided" in lead_of(record)
+    near = next(group for group in finding_cards(record).groups if group.issue == "near_duplicate")
     assert [still.image_id for still in near.cards[0].near] == [ids[7]]  # the dropped copy is gone
 
 
@@ -466,24 +476,25 @@ def test_corrections_that_cannot_be_are_an_error(make_study):
         write_report(study.folder)
 
 
-def test_findings_about_images_that_are_gone_are_told_without_a_picture(make_study):
+def test_findings_about_images_that_are_gone_are_shown_without_a_picture(make_study):
     study = make_study()
     rows = list(study.index.itertuples())
     gone = rows[0]._replace(image_id="ffff", path="0/gone.png")
     audit(study, [finding_of("label_error", gone, ["eeee"]), finding_of("near_duplicate", gone, ["eeee"])])
     assert "0/gone.png" in rendered(study)
-    assert "not in the data any more" in rendered(study)
+    assert "no longer in the data" in rendered(study)
     (study.data / rows[1].path).unlink()
     audit(study, [finding_of("label_error", rows[1], [])])
     assert "file not readable" in section_of(study)
 
 
-def test_accuracy_on_labels_as_given_stands_beneath_the_ranking(make_study):
+def test_accuracy_on_labels_as_given_is_below_the_ranking(make_study):
     study = make_study()
     path = study.folder / "comparison.json"
     comparison = dict(read_json(path))
-    assert as_given_table(comparison["models"]).rows == []
-    assert as_given_note(comparison["models"]) == ""
+    table = as_given_table(read_study(study.folder))
+    assert table.empty
+    assert table.note == ""
     for model in comparison["models"][:-1]:
         model["test"]["accuracy"] = {"value": 0.705, "low": 0.6, "high": 0.8}
         given = {"value": 0.625, "low": 0.5, "high": 0.75}
@@ -494,7 +505,7 @@ def test_accuracy_on_labels_as_given_stands_beneath_the_ranking(make_study):
     text = page.text.replace("\u00a0", " ")
     assert "corrections.csv changes 3 of 24 test images: 2 relabelled and 1 dropped." in text
     assert page.find("div", aria_label="Test accuracy on corrected labels and on labels as given")
-    rows = as_given_table(comparison["models"]).rows
+    rows = as_given_table(read_study(study.folder)).rows
     assert [row[0] for row in rows] == [model["model"] for model in comparison["models"][:-1]]
     assert [(row[1].text, row[2].text, row[3]) for row in rows] == [("70.5\u00a0%", "62.5\u00a0%", "+8.0")] * len(rows)
 
@@ -508,6 +519,6 @@ def test_the_order_of_findings_in_the_file_is_the_tables(make_study):
         finding_of("dark", rows[2], [], severity="low"),
     ]
     table = audit(study, found)
-    groups = build_fix_first(read_study(study.folder)).groups
+    groups = finding_cards(read_study(study.folder)).groups
     assert [group.issue for group in groups] == ["dark", "label_error"]
     assert [card.path for card in groups[0].cards] == table.loc[table["issue"] == "dark", "path"].tolist()

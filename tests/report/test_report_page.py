@@ -78,7 +78,7 @@ def test_sections_are_in_order(make_study):
     before, after = ["data", "fix-first", "method", "models", "curves"], ["findings", "errors", "provenance"]
     assert ids == [*before, "classes", "settings", *after]
     assert "Image classifiers for photos" in page.text
-    assert "probe did best on validation" in page.text
+    assert "probe was best on validation" in page.text
 
 
 def test_loads_nothing_from_anywhere(make_study):
@@ -200,7 +200,7 @@ def test_beyond_the_budget_errors_stay_and_the_rest_is_thinned(make_study):
     assert errors <= kept < set(test["image_id"])
     correct = test[(test["y_true"] == test["y_pred"]) & test["image_id"].isin(kept)]
     assert correct["y_true"].value_counts().max() - correct["y_true"].value_counts().min() <= 1
-    assert f"{len(kept)} of {len(test)}\u00a0test images are in it" in page.text
+    assert f"it has {len(kept)} of {len(test)}\u00a0test images" in page.text
     # A cell still says how many there are.
     assert sum(int(found["data-count"]) for found in page.find("button")) == len(test)
 
@@ -221,7 +221,7 @@ def test_a_missing_data_folder_leaves_placeholders(make_study):
     study = make_study()
     shutil.rmtree(study.data)
     page = read_page(write_report(study.folder))
-    assert "The folder of the images cannot be found any more" in page.text
+    assert "The folder of the images was not found" in page.text
     assert page.gallery["thumbs"] == {}
     assert not [found for found in page.find("img") if found.get("src")]
 
@@ -237,7 +237,9 @@ def test_no_model_run_at_all(make_study):
     page = read_page(write_report(make_study(not_run=reasons).folder))
     assert "No model has been run, so there is nothing to compare." in page.text
     assert page.gallery["images"] == []
-    assert page.find("section", id="provenance")
+    # A section with nothing to show is left out, of the contents too.
+    assert not page.find("section", id="provenance")
+    assert not page.find("a", href="#provenance")
 
 
 def test_a_study_with_only_its_index(make_study):
@@ -252,14 +254,14 @@ def test_a_study_with_only_its_index(make_study):
 
 
 @pytest.mark.parametrize("name", ["history.parquet", "predictions.parquet", "metrics.json"])
-def test_an_incomplete_run_is_named_with_its_mend(make_study, name):
+def test_an_incomplete_run_is_named_with_its_fix(make_study, name):
     study = make_study()
     (study.folder / "runs" / "probe" / name).unlink()
     with pytest.raises(StudyError, match=f"{name}.*bestiary train"):
         write_report(study.folder)
 
 
-def test_files_left_out_and_copies_are_told(make_study):
+def test_files_left_out_and_copies_are_named(make_study):
     study = make_study()
     index = study.index.copy()
     index.loc[1, "sha256"] = index.loc[0, "sha256"]
@@ -267,15 +269,15 @@ def test_files_left_out_and_copies_are_told(make_study):
     left_out = [{**index.loc[0], "image_id": f"x{k}", "path": f"bad/{k}.jpg", "error": "empty file"} for k in range(12)]
     write_table(study.folder / "index.parquet", pd.concat([index, pd.DataFrame(left_out)], ignore_index=True))
     page = read_page(write_report(study.folder))
-    assert "3\u00a0images share their bytes with another image: 1\u00a0content in more than one file" in page.text
-    assert "1\u00a0content of them stands in more than one class" in page.text
+    assert "3\u00a0files are exact copies of one another: they hold 1\u00a0picture." in page.text
+    assert "1\u00a0picture is in more than one class." in page.text
     assert "12\u00a0files could not be used" in page.text
     for k in range(12):
         assert f"bad/{k}.jpg" in page.text
     assert "All 12 files with the reason" in page.text
 
 
-def test_many_classes_are_gathered_in_the_matrix(make_study):
+def test_many_classes_share_a_row_of_the_matrix(make_study):
     names = [f"class number {k} with a very long name indeed" for k in range(120)]
     study = make_study(names=names, per_class=6, side_px=16, models={"probe": {"backbone": "tf_efficientnet_lite0"}})
     path = write_report(study.folder)
@@ -315,7 +317,7 @@ def test_the_same_study_gives_the_same_file(make_study):
     assert write_report(study.folder).read_bytes() == first
 
 
-def test_no_study_names_the_mend(tmp_path):
+def test_no_study_names_the_fix(tmp_path):
     with pytest.raises(StudyError, match="bestiary study"):
         write_report(tmp_path)
 
@@ -340,8 +342,8 @@ def test_works_where_torch_cannot_be_imported(make_study):
         "import sys\n"
         "for name in ('torch', 'torchvision', 'timm', 'openvino'): sys.modules[name] = None\n"
         "from pathlib import Path\n"
-        "from bestiary.report import explain, html, plots\n"
-        f"html.write_report(Path({str(study.folder)!r}))\n"
+        "from bestiary.report.page import write_report\n"
+        f"write_report(Path({str(study.folder)!r}))\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

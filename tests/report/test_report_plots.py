@@ -13,9 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from bestiary.errors import UsageError
 from bestiary.report.figures import plots
-from bestiary.report.figures.style import SERIES, label, series
+from bestiary.report.figures.style import BAR, MUTED, SERIES, label, series
 from bestiary.report.figures.svg import figure_svg
+from bestiary.study.comparison import comparison_table
+from bestiary.study.study import Study
 
 
 def index_of(counts: dict[str, int], sizes: list[tuple[int, int]] | None = None) -> pd.DataFrame:
@@ -121,12 +124,83 @@ def test_no_two_models_look_alike():
     assert len({series(number) for number in range(49)}) == 49
 
 
+def predictions_of(pairs: dict[tuple[str, str], int], names: list[str], *, split: str = "test") -> pd.DataFrame:
+    rows = [pair for pair, count in pairs.items() for _ in range(count)]
+    table = pd.DataFrame(rows, columns=["y_true", "y_pred"]).assign(split=split)
+    columns = [f"p:{name}" for name in names]
+    return table.join(pd.DataFrame(1 / len(names), columns=columns, index=table.index))
+
+
 def test_confusion_shows_counts_by_share_of_the_row():
-    figure = plots.confusion({"confusion": [[9, 1], [0, 200]]}, ["cat", "dog"])
+    pairs = {("cat", "cat"): 9, ("cat", "dog"): 1, ("dog", "dog"): 200}
+    table = pd.concat(
+        [predictions_of(pairs, ["cat", "dog"]), predictions_of({("dog", "cat"): 7}, ["cat", "dog"], split="val")]
+    )
+    figure = plots.confusion(table)
     assert figure.axes[0].images[0].get_array().tolist() == [[0.9, 0.1], [0.0, 1.0]]
     assert {"9", "1", "200"} <= set(texts(figure))
-    many = plots.confusion({"confusion": np.eye(120, dtype=int).tolist()}, [f"class {k}" for k in range(120)])
-    assert len(many.axes[0].get_xticks()) == 40
+    assert plots.confusion(table, split="val").axes[0].images[0].get_array().tolist() == [[0.0, 0.0], [1.0, 0.0]]
+    turned = plots.confusion(table, class_names=["dog", "cat"])
+    assert turned.axes[0].images[0].get_array().tolist() == [[1.0, 0.0], [0.1, 0.9]]
+
+
+def test_confusion_of_many_classes_is_thinned_out():
+    names = [f"class {k}" for k in range(150)]
+    many = plots.confusion(predictions_of({(name, name): 2 for name in names}, names))
+    assert many.axes[0].images[0].get_array().shape == (150, 150)
+    assert len(many.axes[0].get_xticks()) <= 40
+    assert "2" not in texts(many)
+
+
+def test_every_figure_takes_what_a_study_returns(make_study):
+    made = make_study()
+    study = Study.open(made.folder)
+    comparison = comparison_table(study.read_comparison())
+    accuracy, _ = plots.learning_curves(study.histories()).axes
+    assert {line.get_label() for line in accuracy.lines} == {"cnn train", "cnn val"}
+    assert sum(bar_lengths(plots.class_counts(made.index))) == len(made.index)
+    assert sum(bar_lengths(plots.resolutions(made.index))) == len(made.index)
+    assert len([axes for axes in plots.sample_grid(made.index, str(made.data)).axes if axes.images]) == 9
+    predictions = study.read_run("probe").predictions
+    drawn = plots.confusion(predictions).axes[0].images[0].get_array()
+    test = predictions[predictions["split"] == "test"]
+    np.testing.assert_allclose(drawn, pd.crosstab(test["y_true"], test["y_pred"], normalize="index"))
+    from_table, from_file = plots.model_intervals(comparison), plots.model_intervals(study.read_comparison())
+    assert figure_svg(from_table, name="a", alt="") == figure_svg(from_file, name="a", alt="")
+
+
+def test_the_comparison_of_a_study_without_a_figure_has_nothing_to_draw(make_study):
+    made = make_study(not_run=dict.fromkeys(("probe", "cnn", "majority"), "no network"))
+    comparison = comparison_table(Study.open(made.folder).read_comparison())
+    assert texts(plots.model_intervals(comparison)) == ["No model has a test accuracy."]
+
+
+def test_a_baseline_ahead_in_the_table_is_not_marked_as_the_winner():
+    rows = [{"rank": 1, "model": "m", "backbone": "majority"}, {"rank": 2, "model": "a", "backbone": "resnet18"}]
+    table = pd.DataFrame(rows).assign(test_accuracy=0.5, test_accuracy_low=0.4, test_accuracy_high=0.6)
+    baseline, winner = (line.get_color() for line in plots.model_intervals(table).axes[0].lines[::2])
+    assert (baseline, winner) == (MUTED, BAR)
+
+
+@pytest.mark.parametrize(
+    ("draw", "wrong", "says"),
+    [
+        (plots.class_counts, {"cat": 3}, r"plots.class_counts takes the index \(study.index_table\), not a dict"),
+        (plots.resolutions, pd.DataFrame({"label": ["cat"], "error": [""]}), "no column 'width_px'"),
+        (plots.learning_curves, pd.DataFrame(), r"study.histories\(\)\), not a DataFrame"),
+        (plots.learning_curves, {"a": pd.DataFrame({"epoch": [1]})}, "no column 'train_loss'"),
+        (plots.confusion, {"confusion": [[1]]}, r"study.predictions\(model\)\), not a dict"),
+        (plots.confusion, pd.DataFrame({"y_true": ["cat"], "y_pred": ["cat"]}), "no column 'split'"),
+        (plots.confusion, predictions_of({("cat", "cat"): 1}, ["cat"], split="val"), "no row of split 'test'.*: val"),
+        (plots.confusion, predictions_of({("cat", "yak"): 1}, ["cat"]), "class 'yak'.*not among"),
+        (plots.model_intervals, [1], r"the comparison \(study.comparison\), not a list"),
+        (plots.model_intervals, {"cat": 3}, "has no 'models'"),
+        (plots.model_intervals, pd.DataFrame({"model": ["a"], "rank": [1]}), "no column 'test_accuracy'"),
+    ],
+)
+def test_what_is_no_result_of_a_study_is_refused(draw, wrong, says):
+    with pytest.raises(UsageError, match=says):
+        draw(wrong)
 
 
 def test_intervals_are_dots_and_whiskers():
@@ -194,5 +268,5 @@ def test_figures_leave_the_global_state_alone():
     before = dict(mpl.rcParams)
     plots.class_counts(index_of({"cat": 2}))
     assert dict(mpl.rcParams) == before
-    code = "import sys\nfrom bestiary.report import plots\nassert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys\nfrom bestiary.report.figures import plots\nassert 'matplotlib.pyplot' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bestiary.config.schema import MAJORITY
 from bestiary.report.record import ModelRecord
+from bestiary.report.study_view import is_baseline
 from bestiary.report.words.mistakes import with_probabilities
 
 _JSON_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
-
-
-def is_dummy(run: ModelRecord) -> bool:
-    """Whether a run is the majority dummy, whose errors tell nothing of the images."""
-    return run.config.get("backbone") == MAJORITY
 
 
 def test_predictions(runs: Sequence[ModelRecord]) -> dict[str, pd.DataFrame]:
@@ -31,11 +26,11 @@ def test_predictions(runs: Sequence[ModelRecord]) -> dict[str, pd.DataFrame]:
 def by_importance(runs: Sequence[ModelRecord], tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Test image ids, those to keep first: errors of the first model, of the others, then class by class in turn.
 
-    The dummy's errors count for nothing: nearly every image is one.
+    A baseline's errors count for nothing: nearly every image is one.
     """
     order: list[str] = []
-    for run in sorted(runs, key=is_dummy):
-        if not is_dummy(run):
+    for run in runs:
+        if not is_baseline(run.config):
             table = tables[run.name]
             errors = table[table["y_true"] != table["y_pred"]]
             order += errors.sort_values(["p_pred", "image_id"], ascending=[False, True])["image_id"].tolist()

@@ -19,9 +19,7 @@ from bestiary.config.schema import StudyConfig
 from bestiary.data.corrections.overlay import Correction, corrected, passed_over, read_corrections, resolve
 from bestiary.data.datasets import data_root
 from bestiary.data.index import is_dropped
-from bestiary.data.splits import straddling_groups
 from bestiary.errors import BestiaryError, StudyError
-from bestiary.report.words.wording import counted
 from bestiary.runs import record as runs
 from bestiary.store.files import read_json
 from bestiary.store.tables import read_table
@@ -68,8 +66,10 @@ class StudyRecord:
     Attributes:
         index: with corrections: `label` and `label_given`; dropped images carry an error.
         audit: None where the study has not been audited.
+        data_root: None where the folder of the images is gone.
+        compared: whether there is a comparison.
         corrections: by image id.
-        passed_over: how many further ones are about images that are gone.
+        skipped_corrections: how many further ones are about images that are gone.
     """
 
     folder: Path
@@ -79,10 +79,10 @@ class StudyRecord:
     comparison: Mapping[str, Any]
     runs: list[ModelRecord]
     data_root: Path | None
+    compared: bool = False
     audit: AuditRecord | None = None
     corrections: Mapping[str, Correction] = field(default_factory=dict)
-    passed_over: int = 0
-    remarks: list[str] = field(default_factory=list)
+    skipped_corrections: int = 0
 
     @property
     def done(self) -> list[ModelRecord]:
@@ -109,9 +109,7 @@ class StudyRecord:
         return sorted(names.union(*(run.class_names for run in self.done)))
 
 
-def read_study(
-    study_dir: Path, *, corrections: Sequence[Correction] | None = None, audit_key: str | None = None
-) -> StudyRecord:
+def read_study(study_dir: Path, *, corrections: Sequence[Correction] | None = None) -> StudyRecord:
     """Read a study folder.
 
     Splits, audit, corrections, comparison and any run may be missing: the report says so and goes on.
@@ -119,7 +117,6 @@ def read_study(
     Args:
         study_dir: the study's folder.
         corrections: laid over the index; those of the folder where they are not given.
-        audit_key: the fingerprint of an audit made now; a remark tells where the folder's has another.
 
     Raises:
         StudyError: there is no study.toml or no index.parquet; says which command makes them.
@@ -131,25 +128,10 @@ def read_study(
                 f"{study_dir} has no {name}: make the study first with `bestiary study DATA --out {study_dir}`"
             )
     config = read_study_config(study_dir / "study.toml")
-    remarks: list[str] = []
-    splits = _table(study_dir / "splits.parquet", _SPLIT_COLUMNS)
-    if splits.empty:
-        remarks.append("The images have not been split yet.")
-    elif leaks := straddling_groups(splits):
-        remarks.append(
-            f"The data came divided, and {counted(leaks, 'group')} of copies lie on more than one side: "
-            "the test figures are too good."
-        )
     comparison = _json(study_dir / "comparison.json")
-    if not comparison:
-        remarks.append("The models have not been compared yet.")
     records = {name: _read_run(study_dir, name, comparison) for name in config.models}
     ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
     rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
-    audit = _read_audit(study_dir)
-    if audit and audit_key not in (None, audit.summary.get("fingerprint")):
-        name = study_dir.resolve().name
-        remarks.append(f"Data, decisions or settings changed after the audit: `bestiary audit {name}` makes it anew.")
     index = read_table(study_dir / "index.parquet")
     if corrections is None:
         corrections = read_corrections(study_dir)
@@ -157,14 +139,14 @@ def read_study(
         folder=study_dir,
         config=config,
         index=corrected(index, corrections),
-        splits=splits,
+        splits=_table(study_dir / "splits.parquet", _SPLIT_COLUMNS),
         comparison=_complete(comparison, records),
+        compared=bool(comparison),
         runs=[records[name] for name in (*ranked, *rest)],
-        data_root=_data_root(config.data.path, remarks),
-        audit=audit,
+        data_root=_data_root(config.data.path),
+        audit=_read_audit(study_dir),
         corrections=resolve(corrections, index),
-        passed_over=len(passed_over(corrections, index)),
-        remarks=remarks,
+        skipped_corrections=len(passed_over(corrections, index)),
     )
 
 
@@ -177,9 +159,9 @@ def _read_audit(study_dir: Path) -> AuditRecord | None:
 def _read_run(study_dir: Path, name: str, comparison: Mapping[str, Any]) -> ModelRecord:
     status = runs.read_status(study_dir, name)
     if status is None:
-        told = {entry["model"]: entry.get("reason", "") for entry in comparison.get("not_run") or []}
+        reasons = {entry["model"]: entry.get("reason", "") for entry in comparison.get("not_run") or []}
         nothing = pd.DataFrame()
-        return ModelRecord(name, False, told.get(name) or _NO_RUN, {}, {}, {}, {}, nothing, nothing)
+        return ModelRecord(name, False, reasons.get(name) or _NO_RUN, {}, {}, {}, {}, nothing, nothing)
     record = runs.read_run(study_dir, name)
     return ModelRecord(
         name=name,
@@ -196,20 +178,19 @@ def _read_run(study_dir: Path, name: str, comparison: Mapping[str, Any]) -> Mode
 
 def _complete(comparison: Mapping[str, Any], records: Mapping[str, ModelRecord]) -> Mapping[str, Any]:
     """The comparison, in which every model that has not been run is named."""
-    told = list(comparison.get("not_run") or [])
-    named = {entry["model"] for entry in told} | {m["model"] for m in comparison.get("models") or []}
-    told += [
+    missing = list(comparison.get("not_run") or [])
+    named = {entry["model"] for entry in missing} | {m["model"] for m in comparison.get("models") or []}
+    missing += [
         {"model": run.name, "reason": run.reason} for run in records.values() if not run.done and run.name not in named
     ]
-    return {"winner": None, "models": [], **comparison, "not_run": told}
+    return {"winner": None, "models": [], **comparison, "not_run": missing}
 
 
-def _data_root(path: str, remarks: list[str]) -> Path | None:
+def _data_root(path: str) -> Path | None:
     try:
         return data_root(path)
     except BestiaryError:
-        remarks.append("The folder of the images cannot be found any more: placeholders stand in for all pictures.")
-        return None
+        return None  # which the page says
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

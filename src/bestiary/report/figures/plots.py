@@ -1,9 +1,11 @@
-"""Figures of a study: tables → matplotlib Figures.
+"""Figures of a study: tables → matplotlib Figures. Each takes what a `Study` returns, as it is.
 
-In: DataFrames and mappings as they lie in a study folder. Out: `matplotlib.figure.Figure`s on white, to be shown in a
-notebook or turned to SVG for the report. Owns no file; touches neither pyplot nor its global state.
+In: `study.index_table`, `study.histories()`, `study.predictions(model)`, `study.comparison`. Out: `matplotlib` figures
+on white, to be shown in a notebook or turned to SVG for the report. Owns no file; touches neither pyplot nor its global
+state.
 
-`width_in` is the width on paper; below five inches panels stand one above the other.
+`width_in` is the width on paper; below five inches panels stand one above the other. Every figure raises `UsageError`
+where it is given anything else.
 """
 
 import io
@@ -24,6 +26,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from bestiary.errors import ImageError
+from bestiary.report.figures.plot_inputs import (
+    ModelAccuracy,
+    check_histories,
+    count_predictions,
+    model_accuracies,
+    readable_images,
+)
 from bestiary.report.figures.style import BAR, GRID, INK, MUTED, REST, SURFACE, label, rc_settings, series
 from bestiary.report.words.wording import percent, whole
 
@@ -65,7 +74,7 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 @_styled
 def class_counts(index: pd.DataFrame, *, width_in: float = _WIDTH_IN) -> Figure:
     """Readable images per class, most frequent first; of more than 40 classes the 20 largest and 20 smallest."""
-    counts = _readable(index)["label"].value_counts(sort=True)
+    counts = readable_images(index, ["label"], plot="class_counts")["label"].value_counts(sort=True)
     rows = [(label(str(name)), int(count), BAR) for name, count in counts.items()]
     if len(rows) > _MOST_BARS:
         half = _MOST_BARS // 2
@@ -79,7 +88,7 @@ def class_counts(index: pd.DataFrame, *, width_in: float = _WIDTH_IN) -> Figure:
 @_styled
 def resolutions(index: pd.DataFrame, *, width_in: float = _WIDTH_IN) -> Figure:
     """The ten most frequent resolutions, width x height as seen, and all others in one bar."""
-    images = _readable(index)
+    images = readable_images(index, ["width_px", "height_px"], plot="resolutions")
     names = images["width_px"].astype(str) + " x " + images["height_px"].astype(str)
     counts = names.value_counts(sort=True)
     rows = [(str(name), int(count), BAR) for name, count in counts.head(_MOST_RESOLUTIONS).items()]
@@ -112,15 +121,23 @@ def _bars(rows: Sequence[tuple[str, int, str]], *, x_label: str, width_in: float
 
 def sample_images(index: pd.DataFrame, *, seed: int = 0, per_class: int = 3) -> pd.DataFrame:
     """Readable images drawn at random, the same for the same seed, `per_class` a class, in the order of class names."""
-    images = _readable(index).sort_values(["label", "path"], kind="stable")
+    images = readable_images(index, ["label", "path"], plot="sample_images")
+    images = images.sort_values(["label", "path"], kind="stable")
     order = np.random.default_rng(seed).permutation(len(images))
     drawn = images.iloc[order].groupby("label", sort=True).head(per_class)
     return drawn.sort_values("label", kind="stable").reset_index(drop=True)
 
 
 @_styled
-def sample_grid(index: pd.DataFrame, root: Path, *, seed: int = 0, width_in: float = _WIDTH_IN) -> Figure:
-    """Three images a class, drawn with a fixed seed, of at most 20 classes; a file that is gone leaves a grey field."""
+def sample_grid(index: pd.DataFrame, root: Path | str, *, seed: int = 0, width_in: float = _WIDTH_IN) -> Figure:
+    """Three images a class, drawn with a fixed seed, of at most 20 classes; a file that is gone leaves a grey field.
+
+    Args:
+        index: the study's index.
+        root: the folder that its paths are relative to: `study.data_root`.
+        seed: another seed, other images.
+        width_in: width of the figure.
+    """
     drawn = sample_images(index, seed=seed)
     names = list(dict.fromkeys(drawn["label"]))
     shown = names[:_MOST_SAMPLED_CLASSES]
@@ -135,7 +152,7 @@ def sample_grid(index: pd.DataFrame, root: Path, *, seed: int = 0, width_in: flo
         row, first = number % rows, number // rows * 3
         grid[row, first].set_title(label(str(name), 24))
         for column, path in enumerate(drawn.loc[drawn["label"] == name, "path"]):
-            _show_image(grid[row, first + column], root / str(path))
+            _show_image(grid[row, first + column], Path(root) / str(path))
     if len(names) > len(shown):
         figure.text(0.01, 0.0, f"{len(shown)} of {len(names)} classes", color=MUTED, fontsize=8.5, va="bottom")
     return figure
@@ -159,9 +176,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, width_in: float = 
     """All models in one figure: accuracy and loss by epoch, training solid, validation dashed, one colour a model.
 
     Args:
-        histories: by model name, as in `history.parquet`; a model without rows keeps its colour and has no curve.
+        histories: by model name, as `study.histories()` returns them; a model without rows keeps its colour and has
+            no curve.
         width_in: width of the figure.
     """
+    histories = check_histories(histories, plot="learning_curves")
     curves = {name: table for name, table in histories.items() if len(table)}
     narrow = width_in < _NARROW_IN
     legend_rows = math.ceil((len(curves) + 2) / (2 if narrow else 4))
@@ -231,18 +250,26 @@ def _finite(column: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 @_styled
-def confusion(split: Mapping[str, Any], class_names: Sequence[str], *, width_in: float = 5.6) -> Figure:
+def confusion(
+    predictions: pd.DataFrame,
+    *,
+    split: str = "test",
+    class_names: Sequence[str] | None = None,
+    width_in: float = 5.6,
+) -> Figure:
     """One model's confusion matrix: rows true, columns predicted, shaded by the row's share, counts written in.
 
     Args:
-        split: a split of `metrics.json`, with `confusion`.
-        class_names: of rows and columns. Beyond 20 counts are left out, beyond 40 most labels.
+        predictions: of one model, as `study.predictions(model)` returns them.
+        split: "test" or "val".
+        class_names: of rows and columns, in order; None: as in the predictions. Beyond 20 counts are left out, beyond
+            40 most labels.
         width_in: width of the figure.
     """
+    counts, class_names = count_predictions(predictions, split=split, class_names=class_names, plot="confusion")
     n = len(class_names)
-    counts = np.asarray(split["confusion"], dtype=float).reshape(n, n)
     totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure = NotebookFigure(figsize=(width_in, width_in * 0.92), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", [SURFACE, BAR]), vmin=0.0, vmax=1.0)
@@ -266,16 +293,16 @@ def confusion(split: Mapping[str, Any], class_names: Sequence[str], *, width_in:
 
 
 @_styled
-def model_intervals(comparison: Mapping[str, Any], *, width_in: float = _WIDTH_IN) -> Figure:
+def model_intervals(comparison: pd.DataFrame | Mapping[str, Any], *, width_in: float = _WIDTH_IN) -> Figure:
     """Each model's test accuracy (dot) with its 95 % interval (whisker), in the order of the ranking.
 
     A model far below the others is named at the left edge, so that it does not press them together.
+
+    Args:
+        comparison: `study.comparison`, one row a model; or the mapping of `comparison.json`.
+        width_in: width of the figure.
     """
-    models = [
-        m
-        for m in comparison.get("models") or []
-        if ((m.get("test") or {}).get("accuracy") or {}).get("value") is not None
-    ]
+    models = model_accuracies(comparison, plot="model_intervals")
     figure = NotebookFigure(figsize=(width_in, 0.65 + 0.3 * max(len(models), 1)), layout="constrained")
     if not models:
         figure.text(0.5, 0.5, "No model has a test accuracy.", ha="center", va="center", color=MUTED)
@@ -283,19 +310,15 @@ def model_intervals(comparison: Mapping[str, Any], *, width_in: float = _WIDTH_I
     axes = figure.subplots()
     left, right = _accuracy_limits(models)
     for place, model in enumerate(models):
-        accuracy = model["test"]["accuracy"]
-        value, low, high = (
-            accuracy["value"] if accuracy.get(key) is None else accuracy[key] for key in ("value", "low", "high")
-        )
-        colour = BAR if model["model"] == comparison.get("winner") else MUTED
-        if high < left:
-            note = f"\u2190 {percent(value)}, off the scale"
+        colour = BAR if model.is_winner else MUTED
+        if model.high < left:
+            note = f"\u2190 {percent(model.value)}, off the scale"
             offset = ScaledTranslation(5 / 72, 0, figure.dpi_scale_trans)
             axes.text(left, place, note, transform=axes.transData + offset, va="center", color=MUTED, fontsize=8.5)
             continue
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.8, marker="|", markersize=7)
-        axes.plot([value], [place], color=colour, marker="o", markersize=6)
-    axes.set_yticks(range(len(models)), [label(model["model"]) for model in models])
+        axes.plot([model.low, model.high], [place, place], color=colour, linewidth=1.8, marker="|", markersize=7)
+        axes.plot([model.value], [place], color=colour, marker="o", markersize=6)
+    axes.set_yticks(range(len(models)), [label(model.model) for model in models])
     axes.set_ylim(len(models) - 0.4, -0.6)
     axes.set_xlim(left, right)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
@@ -307,17 +330,11 @@ def model_intervals(comparison: Mapping[str, Any], *, width_in: float = _WIDTH_I
     return figure
 
 
-def _accuracy_limits(models: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+def _accuracy_limits(models: Sequence[ModelAccuracy]) -> tuple[float, float]:
     """The part of the scale that holds the models near the best; all of them where no two are near each other."""
-    best = max(m["test"]["accuracy"]["value"] for m in models)
-    near = [m for m in models if m["test"]["accuracy"]["value"] >= best - _NEAR]
-    ends = [
-        end for m in (near if len(near) > 1 else models) for end in m["test"]["accuracy"].values() if end is not None
-    ]
-    low, high = min(ends), max(ends)
+    best = max(model.value for model in models)
+    near = [model for model in models if model.value >= best - _NEAR]
+    shown = near if len(near) > 1 else models
+    low, high = min(model.low for model in shown), max(model.high for model in shown)
     margin = max((high - low) * 0.15, 0.01)
     return max(low - margin, -0.01), min(high + margin, 1.005)
-
-
-def _readable(index: pd.DataFrame) -> pd.DataFrame:
-    return index[index["error"] == ""]

@@ -98,6 +98,19 @@
     if (button) show(button);
   });
 
+  // A box that is wider or taller than its room says so by a shadow at that edge.
+  for (const frame of document.querySelectorAll(".frame")) {
+    const box = frame.querySelector(".scroll");
+    const mark = () => {
+      frame.classList.toggle("more-left", box.scrollLeft > 0);
+      frame.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+      frame.classList.toggle("more-below", box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+    };
+    box.addEventListener("scroll", mark, { passive: true });
+    const observer = new ResizeObserver(mark);
+    for (const sized of [box, box.firstElementChild]) observer.observe(sized);
+  }
+
   // Paper cannot be opened: what is folded is unfolded for printing.
   let opened = [];
   window.addEventListener("beforeprint", () => {

@@ -3,16 +3,17 @@
 In: predictions and figures of one model. Out: DataFrames and rows. Owns no file.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from bestiary.report.study_view import ClassFigures
 from bestiary.report.words.wording import is_number
 
 
-def worst_errors(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
+def most_confident_errors(predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
     """The most confident errors on the test split: wrong, and with a high probability for the wrong class.
 
     Args:
@@ -46,37 +47,36 @@ def with_probabilities(predictions: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def confused_pairs(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> pd.DataFrame:
+def confused_pairs(confusion: npt.NDArray[np.int64], class_names: Sequence[str]) -> pd.DataFrame:
     """Every confusion that occurs: which class is taken for which, and how often.
 
     Args:
-        confusion: counts, rows true, columns predicted.
+        confusion: counts `(n, n)`, rows true, columns predicted.
         class_names: of rows and columns.
 
     Returns:
         `y_true, y_pred, count, support, share` (of the true class's images) and `reverse` (how often the other way),
         the most frequent first; ties by share, then in class order.
     """
-    counts = np.asarray(confusion, dtype=np.int64).reshape(len(class_names), len(class_names))
-    support = counts.sum(axis=1)
+    support = confusion.sum(axis=1)
     rows = [
         {
             "y_true": class_names[i],
             "y_pred": class_names[j],
-            "count": int(counts[i, j]),
+            "count": int(confusion[i, j]),
             "support": int(support[i]),
-            "share": float(counts[i, j] / support[i]),
-            "reverse": int(counts[j, i]),
+            "share": float(confusion[i, j] / support[i]),
+            "reverse": int(confusion[j, i]),
         }
-        for i, j in zip(*np.nonzero(counts), strict=True)
+        for i, j in zip(*np.nonzero(confusion), strict=True)
         if i != j
     ]
     table = pd.DataFrame(rows, columns=["y_true", "y_pred", "count", "support", "share", "reverse"])
     return table.sort_values(["count", "share"], ascending=False, kind="stable").reset_index(drop=True)
 
 
-def weakest_class(per_class: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def weakest_classes(classes: Sequence[ClassFigures]) -> list[ClassFigures]:
     """The class with the lowest F1 among those with images; more than one where they tie, none where there are none."""
-    seen = [row for row in per_class if row.get("support") and is_number(row.get("f1"))]
-    lowest = min((row["f1"] for row in seen), default=None)
-    return [row for row in seen if abs(row["f1"] - lowest) < 1e-12]
+    scored = {row.class_name: row.f1["value"] for row in classes if row.support and is_number(row.f1.get("value"))}
+    lowest = min(scored.values(), default=0.0)
+    return [row for row in classes if row.class_name in scored and abs(scored[row.class_name] - lowest) < 1e-12]

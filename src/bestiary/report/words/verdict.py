@@ -1,17 +1,25 @@
-"""What the figures say, in sentences made from the figures.
+"""What the figures of the models say, in sentences made from the figures.
 
-In: the tables and mappings of a study (`comparison.json`, `metrics.json`, predictions). Out: small tables and plain
-English. Owns no file. No sentence says more than its figures do: a difference is one only where the paired test
-tells the models apart, and every share comes with the count behind it.
+In: `comparison.json` and each model's figures. Out: plain English. Owns no file. No sentence says more than its
+figures do: one model is better than another only where the paired test is significant, and every share comes with the
+count behind it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from bestiary.config.schema import MAJORITY
-from bestiary.report.words.mistakes import confused_pairs, weakest_class, with_probabilities, worst_errors
+from bestiary.report.study_view import (
+    confusion,
+    interval,
+    is_baseline,
+    is_significant,
+    paired_test_name,
+    per_class,
+    value,
+)
+from bestiary.report.words.mistakes import confused_pairs, weakest_classes
 from bestiary.report.words.wording import (
+    Sentence,
     counted,
     is_number,
     listed,
@@ -23,60 +31,52 @@ from bestiary.report.words.wording import (
     whole,
 )
 
-__all__ = ["Sentence", "confused_pairs", "sentences", "verdict", "weakest_class", "with_probabilities", "worst_errors"]
-
 _FEW_IMAGES = 50
 _WIDE_INTERVAL = 0.10
 
-
-@dataclass(frozen=True)
-class Sentence:
-    """One or more sentences on one topic."""
-
-    topic: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
+Comparison = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 
-def verdict(comparison: Mapping[str, Any], *, images: int, classes: int) -> str:
+def verdict(comparison: Comparison, *, images: int, classes: int) -> str:
     """The report's first paragraph: the winner, its test accuracy with interval, the data, models not run."""
     models = comparison.get("models") or []
-    data = f"{counted(images, 'image')} in {counted(classes, 'class', 'classes')}"
+    data = f"The data: {counted(images, 'image')} in {counted(classes, 'class', 'classes')}."
     winner = _winner(comparison)
-    rivals = [m for m in models if m.get("backbone") != MAJORITY]
+    trained = [m for m in models if not is_baseline(m)]
     if not models:
-        text = f"No model has been run, so there is nothing to compare. The data are {data}."
-    elif not rivals:
-        text = (
-            f"Only the dummy ran, which always answers the commonest class: no model was chosen. The data are {data}."
-        )
+        text = "No model has been run, so there is nothing to compare."
+    elif not trained:
+        text = "Only the baseline was run, which predicts the most frequent class: no model was chosen."
     elif winner is None:
-        text = f"{counted(len(models), 'model')} ran, but no winner is recorded. The data are {data}."
-    else:
-        dummies = " (the dummy apart)" if len(rivals) < len(models) else ""
-        choice = (
-            f"Of {counted(len(rivals), 'model')}{dummies}, {winner['model']} did best on validation"
-            if len(rivals) > 1
-            else f"{winner['model']} is the only model that ran{dummies}"
+        text = (
+            f"{counted(len(models), 'model')} {'was' if len(models) == 1 else 'were'} run, but no winner is recorded."
         )
-        text = f"{choice}. {_test_accuracy(winner)} The data are {data}."
-    not_run = [entry["model"] for entry in comparison.get("not_run") or []]
-    return f"{text} Not run: {listed(not_run)}." if not_run else text
+    else:
+        baseline = " and a baseline" if len(trained) < len(models) else ""
+        choice = (
+            f"Of {counted(len(trained), 'model')}{baseline}, {winner['model']} was best on validation."
+            if len(trained) > 1
+            else f"{winner['model']} is the only model that was run{_besides(baseline)}."
+        )
+        text = f"{choice} {_test_accuracy(winner)}"
+    missing = [entry["model"] for entry in comparison.get("not_run") or []]
+    return f"{text} {data} Not run: {listed(missing)}." if missing else f"{text} {data}"
 
 
-def sentences(
-    comparison: Mapping[str, Any], *, metrics: Mapping[str, Mapping[str, Any]] | None = None
-) -> list[Sentence]:
+def _besides(baseline: str) -> str:
+    return " besides the baseline" if baseline else ""
+
+
+def sentences(comparison: Comparison, *, metrics: Mapping[str, Mapping[str, Any]] | None = None) -> list[Sentence]:
     """What the figures say, each topic once and only where there is something to say.
 
     Args:
         comparison: as in `comparison.json`.
-        metrics: each model's `metrics.json` by model name; the winner's tells of classes and confusions.
+        metrics: each model's figures by model name; the winner's are for the sentences on classes and confusions.
 
     Returns:
-        Topics in reading order: choice, interval, the best two, the others, dummy, validation and test, weakest
+        Topics in reading order: choice, uncertainty, the best two, the others, baseline, validation and test, weakest
         class, confusions, models not run.
     """
     winner = _winner(comparison)
@@ -84,253 +84,267 @@ def sentences(
     if winner is None:
         found.append(_no_choice(comparison))
     else:
-        split = ((metrics or {}).get(winner["model"]) or {}).get("test")
-        names = ((metrics or {}).get(winner["model"]) or {}).get("class_names")
+        figures = (metrics or {}).get(winner["model"]) or {}
         found += [
             _choice(comparison, winner),
-            _interval(winner),
+            _uncertainty(winner),
             _best_two(comparison, winner),
             _others(comparison, winner),
-            _dummy(comparison, winner),
+            _baseline(comparison, winner),
             _agreement(comparison, winner),
-            _weakest(winner, split),
-            _confusion(winner, split, names),
+            _weakest(winner, figures.get("test")),
+            _confusions(winner, figures.get("test"), figures.get("class_names") or []),
         ]
     found.append(_not_run(comparison))
     return [sentence for sentence in found if sentence is not None]
 
 
-def _winner(comparison: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _winner(comparison: Comparison) -> Row | None:
     return next((m for m in comparison.get("models") or [] if m["model"] == comparison.get("winner")), None)
 
 
-def _accuracy(model: Mapping[str, Any], split: str) -> Any:
-    return ((model.get(split) or {}).get("accuracy") or {}).get("value")
+def _accuracy(model: Row, split: str) -> Any:
+    return value(model.get(split), "accuracy")
 
 
-def _test_accuracy(model: Mapping[str, Any]) -> str:
+def _test_accuracy(model: Row) -> str:
     test = model.get("test") or {}
     if not is_number(_accuracy(model, "test")):
         return "Its test accuracy is not recorded."
-    count = f"{counted(test['n'], 'test image')} " if test.get("n") else "test images "
-    interval = percent_interval(test["accuracy"])
-    return f"It is right on {percent(_accuracy(model, 'test'))} of the {count}(95\u00a0% interval {interval})."
+    count = f" on {counted(test['n'], 'test image')}" if test.get("n") else ""
+    ends = percent_interval(interval(test, "accuracy"))
+    return f"Its test accuracy is {percent(_accuracy(model, 'test'))}{count} (95\u00a0% interval {ends})."
 
 
-def _no_choice(comparison: Mapping[str, Any]) -> Sentence:
+def _no_choice(comparison: Comparison) -> Sentence:
     models = comparison.get("models") or []
     if not models:
-        text = "No model was run: there is nothing to compare."
-    elif all(m.get("backbone") == MAJORITY for m in models):
-        text = f"Only the dummy ran, which always answers the commonest class. {_test_accuracy(models[0])}"
+        text = "No model was run, so there is nothing to compare."
+    elif all(map(is_baseline, models)):
+        text = f"Only the baseline was run, which predicts the most frequent class. {_test_accuracy(models[0])}"
     else:
         text = "No winner is recorded."
     return Sentence("Choice", text)
 
 
-def _choice(comparison: Mapping[str, Any], winner: Mapping[str, Any]) -> Sentence:
-    name, value = winner["model"], _accuracy(winner, "val")
-    rivals = [m for m in comparison["models"] if m is not winner and m.get("backbone") != MAJORITY]
-    tied = [m["model"] for m in rivals if is_number(value) and _accuracy(m, "val") == value]
-    losses = [((m.get("val") or {}).get("log_loss") or {}).get("value") for m in (winner, *rivals)]
+def _rivals(comparison: Comparison, winner: Row) -> list[Row]:
+    """The other models in the order of the ranking, without baselines."""
+    return [m for m in comparison["models"] if m is not winner and not is_baseline(m)]
+
+
+def _choice(comparison: Comparison, winner: Row) -> Sentence:
+    name, own = winner["model"], _accuracy(winner, "val")
+    rivals = _rivals(comparison, winner)
+    tied = [m["model"] for m in rivals if is_number(own) and _accuracy(m, "val") == own]
+    losses = [value(m.get("val"), "log_loss") for m in (winner, *rivals)]
     if not rivals:
-        apart = ", the dummy apart" if len(comparison["models"]) > 1 else ""
-        text = f"{name} is the only model that ran{apart}: there was nothing to choose."
+        besides = " besides the baseline" if len(comparison["models"]) > 1 else ""
+        text = f"{name} is the only model that was run{besides}, so there was nothing to choose between."
     elif tied:
-        text = f"{listed([name, *tied])} have the same validation accuracy, {percent(value)}; "
-        decided = all(map(is_number, losses))
-        text += f"{name} comes first by its log loss." if decided else "their order says nothing of which is better."
-    elif is_number(value) and all(_accuracy(m, "val") < value for m in rivals if is_number(_accuracy(m, "val"))):
-        text = f"{name} has the highest validation accuracy, {percent(value)}, and was chosen for it."
+        text = f"{listed([name, *tied])} have the same validation accuracy, {percent(own)}. "
+        text += (
+            f"{name} comes first because its validation log loss is the lowest."
+            if all(map(is_number, losses))
+            else "Which of them comes first says nothing."
+        )
+    elif is_number(own) and all(_accuracy(m, "val") < own for m in rivals if is_number(_accuracy(m, "val"))):
+        text = f"{name} was chosen because it has the highest validation accuracy, {percent(own)}."
     else:
         text = f"{name} is the recorded choice."
-    text = f"{text} {_test_accuracy(winner)}"
-    return Sentence("Choice", text)
+    return Sentence("Choice", f"{text} {_test_accuracy(winner)}")
 
 
-def _interval(winner: Mapping[str, Any]) -> Sentence | None:
-    accuracy = (winner.get("test") or {}).get("accuracy") or {}
+def _uncertainty(winner: Row) -> Sentence | None:
+    accuracy = interval(winner.get("test"), "accuracy")
     if not (is_number(accuracy.get("low")) and is_number(accuracy.get("high"))):
         return None
     width = accuracy["high"] - accuracy["low"]
     text = (
-        f"The interval of {winner['model']} is {points(width)} points wide. It tells how much the accuracy may be off "
-        f"because only {counted(winner['test']['n'], 'image')} were tested; it covers neither another training run nor "
-        "images from another source."
+        f"The 95\u00a0% interval of this test accuracy is {points(width)} percentage points wide. It covers the chance "
+        f"of having drawn just these {counted(winner['test']['n'], 'test image')}. It does not cover another training "
+        "run, nor images from another source."
     )
     if width > _WIDE_INTERVAL:
-        text += " That is wide: four times as many test images would about halve it."
-    return Sentence("How sure", text)
+        text += " It is wide: four times as many test images would about halve it."
+    return Sentence("Uncertainty", text)
 
 
-def _best_two(comparison: Mapping[str, Any], winner: Mapping[str, Any]) -> Sentence | None:
-    rivals = [m for m in comparison["models"] if m is not winner and m.get("backbone") != MAJORITY]
+def _best_two(comparison: Comparison, winner: Row) -> Sentence | None:
+    rivals = _rivals(comparison, winner)
     if not rivals:
         return None
-    second = rivals[0]
+    second, name = rivals[0], winner["model"]
     versus = second.get("versus_winner") or {}
     difference = versus.get("difference") or {}
     if not is_number(difference.get("value")):
-        return Sentence("The best two", f"{second['model']} is second on validation; no paired test is recorded.")
-    if round(difference["value"] * 1000) == 0:
-        apart = f"{second['model']}, second on validation, has the same test accuracy to within 0.1 points"
-    else:
-        way = "higher" if difference["value"] > 0 else "lower"
-        apart = f"{second['model']}, second on validation, is {points(abs(difference['value']))} points {way} on test"
+        return Sentence("Best two models", f"{second['model']} is second on validation; no paired test is recorded.")
     ends = f"{points(difference.get('low'), signed=True)} to {points(difference.get('high'), signed=True)}"
-    text = f"{apart} (95\u00a0% interval of the difference {ends} points). {_test_result(versus)}"
+    text = (
+        f"{second['model']}, second on validation, has {_apart(difference['value'], name)} (95\u00a0% interval of the "
+        f"difference {ends}). "
+    )
+    if is_significant(versus):
+        better = second["model"] if difference["value"] > 0 else name
+        text += f"The difference is significant{_test_result(versus)}: on images like these, {better} is better."
+    else:
+        text += f"The difference is not significant{_test_result(versus)}: either model may be the better one."
     alone, other = versus.get("only_this_right"), versus.get("only_winner_right")
     if is_number(alone) and is_number(other):
-        text += (
-            f" (only {second['model']} is right on {counted(alone, 'image')}, only {winner['model']} on {whole(other)})"
-        )
-    if versus.get("told_apart"):
-        better = second["model"] if difference["value"] > 0 else winner["model"]
-        text += f": the two are told apart, and {better} is the better one on images like these."
-    else:
-        text += ": the two are not told apart. Either may be the better one."
-    return Sentence("The best two", text)
+        text += f" Only {second['model']} is right on {counted(alone, 'image')}, only {name} on {whole(other)}."
+    return Sentence("Best two models", text)
+
+
+def _apart(difference: float, name: str) -> str:
+    if round(difference * 1000) == 0:
+        return f"the same test accuracy as {name} to within 0.1 percentage points"
+    way = "higher" if difference > 0 else "lower"
+    return f"a test accuracy {points(abs(difference))} percentage points {way} than {name}"
 
 
 def _test_result(versus: Mapping[str, Any]) -> str:
+    """The paired test behind a difference, in parentheses."""
     if not is_number(versus.get("p_value")):
-        return "McNemar\u2019s test on the same images"
-    text = f"McNemar\u2019s test on the same images gives p\u00a0{p_value(versus['p_value'])}"
+        return ""
+    text = f"{paired_test_name(versus)} on the same images: p\u00a0{p_value(versus['p_value'])}"
     holm = versus.get("p_value_holm")
     if is_number(holm) and p_value(holm) != p_value(versus["p_value"]):
-        text += f" ({p_value(holm).removeprefix('=').strip()} after Holm\u2019s correction for several comparisons)"
-    return text
+        text += f", p\u00a0{p_value(holm)} after Holm\u2019s correction for several tests"
+    return f" ({text})"
 
 
-def _others(comparison: Mapping[str, Any], winner: Mapping[str, Any]) -> Sentence | None:
-    rivals = [m for m in comparison["models"] if m is not winner and m.get("backbone") != MAJORITY][1:]
-    tested = [m for m in rivals if m.get("versus_winner")]
+def _others(comparison: Comparison, winner: Row) -> Sentence | None:
+    tested = [m for m in _rivals(comparison, winner)[1:] if m.get("versus_winner")]
     if not tested:
         return None
-    apart = [m["model"] for m in tested if m["versus_winner"].get("told_apart")]
-    same = [m["model"] for m in tested if not m["versus_winner"].get("told_apart")]
-    parts = []
-    if same:
-        parts.append(f"Not told apart from {winner['model']} on test: {listed(same)}.")
-    if apart:
-        parts.append(f"Told apart from {winner['model']} on test: {listed(apart)}.")
-    return Sentence("The other models", " ".join(parts))
+    groups = {
+        "is significant": [m["model"] for m in tested if is_significant(m["versus_winner"])],
+        "is not significant": [m["model"] for m in tested if not is_significant(m["versus_winner"])],
+    }
+    parts = [f"{verb} for {listed(names)}" for verb, names in groups.items() if names]
+    return Sentence("Other models", f"The difference to {winner['model']} on test {'; it '.join(parts)}.")
 
 
-def _dummy(comparison: Mapping[str, Any], winner: Mapping[str, Any]) -> Sentence | None:
-    dummy = next((m for m in comparison["models"] if m.get("backbone") == MAJORITY), None)
-    if dummy is winner:
-        text = f"{winner['model']} always answers the commonest class: no model that looks at images was chosen."
-        return Sentence("Against the dummy", text)
-    if dummy is None or not is_number(_accuracy(dummy, "test")):
+def _baseline(comparison: Comparison, winner: Row) -> Sentence | None:
+    topic, name = "Against the baseline", winner["model"]
+    baseline = next((m for m in comparison["models"] if is_baseline(m)), None)
+    if baseline is winner:
+        return Sentence(topic, f"{name} predicts the most frequent class: no model that looks at images was chosen.")
+    if baseline is None or not is_number(_accuracy(baseline, "test")):
         return None
-    name = winner["model"]
-    text = f"Always answering the commonest class is right on {percent(_accuracy(dummy, 'test'))} of the test images"
-    versus = dummy.get("versus_winner") or {}
+    text = (
+        f"Always predicting the most frequent class is right on {percent(_accuracy(baseline, 'test'))} of the test "
+        f"images. {name} is "
+    )
+    versus = baseline.get("versus_winner") or {}
     difference = versus.get("difference") or {}
     if not is_number(difference.get("value")):
-        return Sentence("Against the dummy", f"{text}; {name} on {percent(_accuracy(winner, 'test'))}.")
+        return Sentence(topic, f"{text}right on {percent(_accuracy(winner, 'test'))}.")
     gain = -difference["value"]
     low, high = (points(_negative(difference.get(end)), signed=True) for end in ("high", "low"))
-    if not versus.get("told_apart"):
+    text += f"{points(abs(gain))} percentage points {'above' if gain >= 0 else 'below'} that"
+    if not is_significant(versus):
         text += (
-            f". {name} is {points(gain, signed=True)} points from that ({low} to {high}) and not told apart from it: "
-            "the test does not show that it learned anything."
+            f" (95\u00a0% interval {low} to {high}). The difference is not significant{_test_result(versus)}: the test "
+            "does not show that the model has learned anything."
         )
-    elif gain > 0:
-        text += f"; {name} is {points(gain)} points above that (95\u00a0% interval {low} to {high})."
     else:
-        text += f"; {name} is {points(-gain)} points below that."
-    validation = _accuracy(winner, "val"), _accuracy(dummy, "val")
+        text += f" (95\u00a0% interval {low} to {high})." if gain > 0 else "."
+    validation = _accuracy(winner, "val"), _accuracy(baseline, "val")
     if all(map(is_number, validation)) and validation[0] <= validation[1]:
-        text += f" On validation, too, {name} does no better than the dummy."
-    return Sentence("Against the dummy", text)
+        text += f" On validation, too, {name} is no better than the baseline."
+    return Sentence(topic, text)
 
 
-def _negative(value: Any) -> Any:
-    return -value if is_number(value) else None
+def _negative(number: Any) -> Any:
+    return -number if is_number(number) else None
 
 
-def _agreement(comparison: Mapping[str, Any], winner: Mapping[str, Any]) -> Sentence | None:
+def _agreement(comparison: Comparison, winner: Row) -> Sentence | None:
     scored = [m for m in comparison["models"] if is_number(_accuracy(m, "test"))]
-    own = _accuracy(winner, "test")
+    own, name = _accuracy(winner, "test"), winner["model"]
     if len(scored) < 2 or not is_number(own):
         return None
     best = max(_accuracy(m, "test") for m in scored)
     first = [m["model"] for m in scored if _accuracy(m, "test") == best]
-    name = winner["model"]
     if own < best:
         text = (
-            f"They do not name the same model: {listed(first)} {'is' if len(first) == 1 else 'are'} first on test with "
-            f"{percent(best)}, {name} has {percent(own)}. The choice stays with validation: a model chosen on the test "
-            "images would look better than it is."
+            f"On test {listed(first)} {'is' if len(first) == 1 else 'are'} first with {percent(best)}; {name} has "
+            f"{percent(own)}. The choice stays with validation, because a model that was chosen on the test images "
+            "would look better than it is."
         )
     elif len(first) > 1:
-        others = listed([model for model in first if model != name])
-        text = f"{name}, the choice on validation, shares the first place on test with {others}."
+        text = (
+            f"{name}, chosen on validation, shares first place on test with {listed([m for m in first if m != name])}."
+        )
     else:
-        text = f"They agree on the first place: {name}, the choice on validation, also has the highest test accuracy."
+        text = f"{name}, chosen on validation, has the highest test accuracy, too."
     return Sentence("Validation and test", text)
 
 
-def _weakest(winner: Mapping[str, Any], split: Mapping[str, Any] | None) -> Sentence | None:
-    per_class = (split or {}).get("per_class") or []
-    weakest = weakest_class(per_class)
+def _weakest(winner: Row, split: Mapping[str, Any] | None) -> Sentence | None:
+    topic, name, classes = "Weakest class", winner["model"], per_class(split)
+    weakest = weakest_classes(classes)
     if not weakest:
         return None
-    unseen = [row["class_name"] for row in per_class if not row.get("support")]
-    note = f" Nothing can be said of {listed([quoted(n) for n in unseen], most=5)}: no test images." if unseen else ""
-    if weakest[0]["f1"] >= 1.0:
-        text = f"None: {winner['model']} makes no error on the test images, and every class has an F1 of 100\u00a0%."
-        return Sentence("Weakest class", text + note)
-    score = percent(weakest[0]["f1"])
+    unseen = [quoted(row.class_name) for row in classes if not row.support]
+    verb = "has" if len(unseen) == 1 else "have"
+    note = f" {listed(unseen, most=5)} {verb} no test images, so nothing is known of {_them(unseen)}." if unseen else ""
+    first = weakest[0]
+    if first.f1["value"] >= 1.0:
+        text = f"None: {name} makes no error on the test images, so every class has an F1 of 100\u00a0%."
+        return Sentence(topic, text + note)
+    score = percent(first.f1["value"])
     if len(weakest) > 1:
-        names = listed([quoted(row["class_name"]) for row in weakest], most=5)
-        return Sentence("Weakest class", f"{names} share the lowest F1 of {winner['model']} on test, {score}.{note}")
-    row = weakest[0]
+        names = listed([quoted(row.class_name) for row in weakest], most=5)
+        return Sentence(topic, f"{names} share the lowest F1 of {name} on test, {score}.{note}")
     text = (
-        f"{quoted(row['class_name'])} has the lowest F1 of {winner['model']} on test, {score} (precision "
-        f"{percent(row.get('precision'))}, recall {percent(row.get('recall'))}), on {counted(row['support'], 'image')}."
+        f"{quoted(first.class_name)} has the lowest F1 of {name} on test, {score} (precision "
+        f"{percent(first.precision.get('value'))}, recall {percent(first.recall.get('value'))}), on "
+        f"{counted(first.support, 'image')}."
     )
-    if row["support"] < _FEW_IMAGES:
-        text += f" With so few, one image more or less moves its recall by {points(1 / row['support'])} points."
-    return Sentence("Weakest class", text + note)
+    if first.support < _FEW_IMAGES:
+        text += f" With so few images, each of them moves its recall by {points(1 / first.support)} percentage points."
+    return Sentence(topic, text + note)
 
 
-def _confusion(
-    winner: Mapping[str, Any], split: Mapping[str, Any] | None, class_names: Sequence[str] | None
-) -> Sentence | None:
-    if not split or not split.get("confusion") or not class_names:
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _confusions(winner: Row, split: Mapping[str, Any] | None, class_names: Sequence[str]) -> Sentence | None:
+    topic, name = "Confusions", winner["model"]
+    counts = confusion(split, class_names)
+    if counts is None:
         return None
-    pairs = confused_pairs(split["confusion"], class_names)
-    name = winner["model"]
+    pairs = confused_pairs(counts, class_names)
     if pairs.empty:
-        return Sentence("Confusions", f"{name} confuses no pair of classes on the test images.")
+        return Sentence(topic, f"{name} confuses no two classes on the test images.")
     total, top = int(pairs["count"].sum()), int(pairs["count"].iloc[0])
+    row = pairs.iloc[0]
+    if total == 1:
+        return Sentence(topic, f"{name} makes one error on test: it takes {_pair(row)}.")
     if top == 1:
-        spread = "the only error" if total == 1 else f"the {total} errors are of {total} different kinds"
-        first = pairs.iloc[0]
-        only = f": {quoted(first['y_true'])} taken for {quoted(first['y_pred'])}" if total == 1 else ""
-        return Sentence("Confusions", f"No confusion of {name} occurs more than once on test; {spread}{only}.")
+        return Sentence(topic, f"{name} makes {total} errors on test, and confuses no two classes more than once.")
     tied = pairs[pairs["count"] == top]
     if len(tied) > 1:
-        kinds = [f"{quoted(t)} for {quoted(p)}" for t, p in zip(tied["y_true"], tied["y_pred"], strict=True)]
+        kinds = [_pair(one) for _, one in tied.iterrows()]
         text = f"The most frequent confusions of {name} on test, {top} images each: {listed(kinds, most=5)}."
-        return Sentence("Confusions", text)
-    row = pairs.iloc[0]
+        return Sentence(topic, text)
     back = {0: "never", 1: "once", 2: "twice"}.get(int(row["reverse"]), f"{row['reverse']} times")
     text = (
-        f"{name} most often takes {quoted(row['y_true'])} for {quoted(row['y_pred'])}: {top} of "
-        f"{counted(int(row['support']), 'image')} ({percent(row['share'])}). The other way round it happens {back}."
+        f"{name} most often takes {_pair(row)}: {top} of {counted(int(row['support']), 'image')} "
+        f"({percent(row['share'])}). The reverse happens {back}."
     )
-    return Sentence("Confusions", text)
+    return Sentence(topic, text)
 
 
-def _not_run(comparison: Mapping[str, Any]) -> Sentence | None:
+def _pair(row: Mapping[str, Any]) -> str:
+    return f"{quoted(row['y_true'])} for {quoted(row['y_pred'])}"
+
+
+def _not_run(comparison: Comparison) -> Sentence | None:
     entries = comparison.get("not_run") or []
     if not entries:
         return None
     reasons = [f"{entry['model']} ({entry.get('reason') or 'no reason recorded'})" for entry in entries]
-    return Sentence(
-        "Not run", f"{listed(reasons)}. Nothing is said here about {'it' if len(reasons) == 1 else 'them'}."
-    )
+    return Sentence("Not run", f"{listed(reasons)}. These sentences leave {_them(entries)} out.")

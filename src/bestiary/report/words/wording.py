@@ -7,7 +7,10 @@ A space that must not break a line is U+00A0; minus is U+2212. A value that is m
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
+
+import numpy as np
 
 NBSP = "\u00a0"
 MINUS = "\u2212"
@@ -17,9 +20,24 @@ ELLIPSIS = "\u2026"
 _LONG_NAME = 60
 
 
+@dataclass(frozen=True)
+class Sentence:
+    """One or more sentences on one topic."""
+
+    topic: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a finite number; None, NaN, text and truth values are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a finite number, Python's or numpy's; None, NaN, text and truth values are not."""
+    return (
+        isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def percent(fraction: Any, digits: int = 1) -> str:
@@ -70,6 +88,17 @@ def seconds(value: Any) -> str:
     if 0 < value < 0.05:
         return f"<{NBSP}0.1"
     return _minus(value, 1 if 0 < abs(value) < 9.95 else 0)
+
+
+def cached_words(stage: str, images: int = 0) -> str:
+    """What was read from a cache: `features cached`, or `features of 2,000 images cached` where it was not all."""
+    return f"{stage} of {counted(images, 'image')} cached" if images else f"{stage} cached"
+
+
+def when(stamp: Any) -> str:
+    """A time stamp as people read it, in UTC."""
+    text = str(stamp or "")
+    return f"{text[:10]}{NBSP}{text[11:16]}{NBSP}UTC" if len(text) >= 16 and text.endswith("Z") else text or DASH
 
 
 def setting(value: Any) -> str:

@@ -1,22 +1,22 @@
 """What to fix first: findings grouped by kind, the first of each as cards with pictures side by side.
 
-In: a `StudyRecord`. Out: `FixFirst` for `templates/fix_first.html.j2`. Owns no file.
+In: a `StudyRecord`. Out: parts of the section "What to fix first". Owns no file.
 
-Findings that a person has decided are left out of all counts; their number is told.
+Findings that a person has decided are left out of all counts; how many they are is said.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from bestiary.audit.answers import asked_about, is_settled
-from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES
+from bestiary.audit.findings import COLUMNS, DUPLICATE_ISSUES, ISSUES
 from bestiary.report.issues import WORDS, Words
+from bestiary.report.parts import Part, Table, Text
 from bestiary.report.record import StudyRecord
-from bestiary.report.tables import Table
 from bestiary.report.words.wording import counted, is_number, percent, whole
 
 Kind = Literal["judged", "copies", "image", "file", "class"]
@@ -29,14 +29,12 @@ _ABOUT_CLASSES = ("shortcut", "small_class", "imbalance")
 
 @dataclass(frozen=True)
 class Still:
-    """A small picture with its label. `uri` is empty where it stands elsewhere in the page; `room`: whether it fits."""
+    """A small picture with its label; `note` is its size."""
 
     image_id: str
     path: str
     label: str
     note: str = ""
-    uri: str = ""
-    room: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,72 +69,85 @@ class Group:
 
 
 @dataclass(frozen=True)
-class FixFirst:
-    """The section. Where the study was not audited, only `lead` says something."""
+class FindingCards(Part):
+    """The groups of findings, each with its cards; which pictures fit is known only when the page is put together."""
 
-    audited: bool
-    lead: str
-    folder: str
-    groups: tuple[Group, ...] = ()
-    counts: Table = field(default_factory=lambda: Table(columns=[], rows=[]))
+    template = "parts/finding_cards.html.j2"
+    groups: tuple[Group, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to look at."""
+        return not self.groups
 
 
 def open_findings(study: StudyRecord) -> pd.DataFrame:
-    """The findings that nobody has settled yet (see `audit.settled`), in the table's order.
+    """The findings that nobody has decided yet (see `audit.answers`), in the table's order.
 
-    Of copies, those count that the study still has.
+    Of copies, those count that the study still has. No row where the study was not audited.
     """
     if study.audit is None:
-        return pd.DataFrame()
+        return pd.DataFrame(columns=list(COLUMNS))
     table, there = study.audit.findings, set(study.index["image_id"])
 
-    def settled(row: Mapping[str, Any]) -> bool:
+    def decided(row: Mapping[str, Any]) -> bool:
         asked = asked_about(row["issue"], row["image_id"], row["related"])
         return is_settled(row["issue"], [image_id for image_id in asked if image_id in there], study.corrections)
 
-    is_open = [not settled(row) for row in table.to_dict("records")]
+    is_open = [not decided(row) for row in table.to_dict("records")]
     return table[np.array(is_open, dtype=bool)].reset_index(drop=True)
 
 
-def findings_fact(study: StudyRecord) -> tuple[str, str, str]:
-    """The key figure under the verdict: name, figure, note."""
-    if study.audit is None:
-        return "Findings", "\u2013", "not audited yet"
-    findings = open_findings(study)
-    high = int((findings["severity"] == "high").sum())
-    if findings.empty:
-        return "Findings", "none", "nothing to look at"
-    return "Findings", whole(len(findings)), f"to look at, {whole(high)} of them urgent" if high else "to look at"
-
-
-def build_fix_first(study: StudyRecord) -> FixFirst:
-    """The section without its pictures; `with_pictures` puts in those that fit into the file."""
+def findings_lead(study: StudyRecord) -> Text:
+    """How many findings there are, and where they all are; or that the study was not audited."""
     folder = study.folder.resolve().name
     if study.audit is None:
-        return FixFirst(audited=False, lead="The data of this study have not been audited yet.", folder=folder)
+        return Text(
+            [
+                f"The data of this study have not been audited yet. Run `bestiary audit {folder}` to find copies, "
+                "labels that are probably wrong, files that cannot be read, and more."
+            ]
+        )
     findings = open_findings(study)
-    images = _Images(study.index)
-    groups = tuple(_group(str(issue), rows, images) for issue, rows in findings.groupby("issue", sort=False))
-    settled = len(study.audit.findings) - len(findings)
-    lead = _lead(findings, settled=settled, audited=study.audit.summary.get("images"))
-    return FixFirst(audited=True, lead=lead, folder=folder, groups=groups, counts=counts_table(findings))
+    decided = len(study.audit.findings) - len(findings)
+    lead = _lead(findings, decided=decided, audited=study.audit.summary.get("images"))
+    if findings.empty:
+        return Text([lead])
+    return Text(
+        [
+            lead,
+            "Findings are grouped by kind, those with the most effect on the results first, and the first few of each "
+            f"kind are shown. `audit.csv` has them all. `bestiary review {folder}` shows them one by one and writes "
+            "what you decide to `corrections.csv`; no image file is changed.",
+        ]
+    )
 
 
-def _lead(findings: pd.DataFrame, *, settled: int, audited: Any) -> str:
-    looked = f"The audit looked at {counted(audited, 'image')}" if is_number(audited) else "The audit is done"
+def _lead(findings: pd.DataFrame, *, decided: int, audited: Any) -> str:
+    checked = f"The audit checked {counted(audited, 'image')}" if is_number(audited) else "The audit is done"
     since = (
-        f" {counted(settled, 'further finding')} {'has' if settled == 1 else 'have'} been decided." if settled else ""
+        f" {counted(decided, 'further finding')} {'has' if decided == 1 else 'have'} been decided." if decided else ""
     )
     if findings.empty:
-        return f"{looked} and {'leaves nothing' if settled else 'found nothing'} to look at.{since}"
+        return f"{checked} and {'has no open finding' if decided else 'found nothing'}.{since}"
     images: set[str] = set(findings["image_id"]) - {""}
     for related in findings.loc[findings["issue"].isin(DUPLICATE_ISSUES), "related"]:
         images.update(related)
     high = int((findings["severity"] == "high").sum())
-    urgent = f"{counted(high, 'finding')} {'is' if high == 1 else 'are'} urgent" if high else "none is urgent"
+    urgent = f"{whole(high)} {'is' if high == 1 else 'are'} urgent" if high else "none is urgent"
     about = f" about {counted(len(images), 'image')}" if images else ""
-    verb = "leaves" if settled else "has"
-    return f"{looked} and {verb} {counted(len(findings), 'finding')}{about}; {urgent}.{since}"
+    kind = "open finding" if decided else "finding"
+    return f"{checked} and has {counted(len(findings), kind)}{about}; {urgent}.{since}"
+
+
+def finding_cards(study: StudyRecord) -> FindingCards | None:
+    """The groups of findings that nobody has decided yet."""
+    if study.audit is None:
+        return None
+    findings, images = open_findings(study), _Images(study.index)
+    return FindingCards(
+        tuple(_group(str(issue), rows, images) for issue, rows in findings.groupby("issue", sort=False))
+    )
 
 
 class _Images:
@@ -207,10 +218,11 @@ def _sentence(text: str) -> str:
     return text if not text or text[-1] in ".!?" else f"{text}."
 
 
-def counts_table(findings: pd.DataFrame) -> Table:
+def counts_table(study: StudyRecord) -> Table | None:
     """How many findings each class has of each kind; a finding about copies counts for the class of its first image."""
+    findings = open_findings(study)
     if findings.empty:
-        return Table(columns=[], rows=[])
+        return None
     present = set(findings["issue"])
     issues = [issue for issue in ISSUES if issue in present]
     labels = sorted(set(findings["label"]) - {""}) + ([""] if (findings["label"] == "").any() else [])
@@ -222,18 +234,19 @@ def counts_table(findings: pd.DataFrame) -> Table:
     totals = [int((findings["issue"] == issue).sum()) for issue in issues]
     rows.append(["All", *map(whole, totals), whole(len(findings))])
     return Table(
-        columns=["Class", *(WORDS[issue].short for issue in issues), "All"],
-        rows=rows,
+        ["Class", *(WORDS[issue].short for issue in issues), "All"],
+        rows,
         marked=frozenset({len(rows) - 1}),
         label="Findings by class and kind",
+        title="Findings by class",
     )
 
 
-def own_ids(section: FixFirst) -> list[str]:
+def own_ids(part: FindingCards) -> list[str]:
     """The images that findings are about, and copies of them: those of unfolded cards first."""
-    unfolded = [card for group in section.groups for card in group.cards]
-    folded = [card for group in section.groups for card in group.folded]
-    copies = {card for group in section.groups if group.kind == "copies" for card in (*group.cards, *group.folded)}
+    unfolded = [card for group in part.groups for card in group.cards]
+    folded = [card for group in part.groups for card in group.folded]
+    copies = {card for group in part.groups if group.kind == "copies" for card in (*group.cards, *group.folded)}
     ids = []
     for card in (*unfolded, *folded):
         ids += [card.own.image_id] if card.own else []
@@ -241,39 +254,8 @@ def own_ids(section: FixFirst) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def near_ids(section: FixFirst) -> list[str]:
+def near_ids(part: FindingCards) -> list[str]:
     """The nearest neighbours that stand beside the images of `own_ids`, the nearest of each first."""
-    cards = [card for group in section.groups for card in (*group.cards, *group.folded)]
+    cards = [card for group in part.groups for card in (*group.cards, *group.folded)]
     turns = range(max((len(card.near) for card in cards), default=0))
     return list(dict.fromkeys(card.near[turn].image_id for turn in turns for card in cards if turn < len(card.near)))
-
-
-def with_pictures(section: FixFirst, uris: Mapping[str, str], once: Callable[[str], str]) -> FixFirst:
-    """The section with its pictures.
-
-    Args:
-        section: of `build_fix_first`.
-        uris: the images that fit into the file.
-        once: gives an image's data URI the first time it is asked for, and nothing afterwards.
-    """
-
-    def filled(still: Still) -> Still:
-        return replace(still, uri=once(still.image_id), room=True) if still.image_id in uris else still
-
-    def of(cards: Sequence[Card]) -> tuple[Card, ...]:
-        return tuple(
-            replace(card, own=card.own and filled(card.own), near=tuple(filled(still) for still in card.near))
-            for card in cards
-        )
-
-    groups = tuple(replace(group, cards=of(group.cards), folded=of(group.folded)) for group in section.groups)
-    return replace(section, groups=groups)
-
-
-def thinned_note(section: FixFirst, uris: Mapping[str, str]) -> str:
-    """What is said where not all pictures fit; empty where they do."""
-    wanted = {*own_ids(section), *near_ids(section)}
-    shown = len(wanted & set(uris))
-    if shown == len(wanted):
-        return ""
-    return f"To keep this file small, {whole(shown)} of {counted(len(wanted), 'picture')} of findings are in it."

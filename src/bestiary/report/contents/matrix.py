@@ -11,6 +11,7 @@ import numpy as np
 
 from bestiary.report.figures.style import label
 from bestiary.report.record import ModelRecord
+from bestiary.report.study_view import confusion
 from bestiary.report.words.wording import counted, whole
 
 _MOST_CLASSES = 30
@@ -47,22 +48,22 @@ class Matrix:
 def confusion_matrix(run: ModelRecord, *, places: Mapping[str, int]) -> Matrix | None:
     """The test confusion of one run, None where it has none.
 
-    Beyond 30 classes the 24 with the most errors are shown and the others stand together in one row and column.
+    Beyond 30 classes the 24 with the most errors are shown, and all others share one row and one column.
 
     Args:
         run: the run.
         places: class name → place in the page's list of classes.
     """
-    counts = np.asarray(run.split("test").get("confusion") or [], dtype=np.int64)
     names, numbers = run.class_names, [places.get(name, OTHERS) for name in run.class_names]
-    if not len(names) or counts.shape != (len(names), len(names)):
+    counts = confusion(run.split("test"), names)
+    if counts is None:
         return None
     note = ""
     if len(names) > _MOST_CLASSES:
         shown = _most_errors(counts)
         note = (
-            f"{len(shown)} of {len(names)} classes are shown, those with the most errors; the others stand together "
-            "as \u201call others\u201d, where their confusions among each other count on the diagonal too."
+            f"{len(shown)} of {len(names)} classes are shown, those with the most errors. All others share one row "
+            "and one column; confusions between two of them count on the diagonal."
         )
         counts = _joined(counts, shown)
         names = [*(names[place] for place in shown), "all others"]

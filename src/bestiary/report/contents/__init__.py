@@ -1,0 +1,1 @@
+"""Floor 4: what stands in the sections of the report, one module a subject."""

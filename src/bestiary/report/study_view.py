@@ -1,0 +1,147 @@
+"""How the report reads a study's mappings: one accessor for each thing, so that a change of their form is made here.
+
+In: configs of models, the figures of a split, rows of `comparison.json`. Out: truth values, intervals, rows, arrays.
+Owns no file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bestiary.config.schema import MAJORITY
+from bestiary.report.words.wording import is_number
+
+_CACHED_STAGES = ("pixels", "features", "activations")
+# What only models have that are trained in epochs, and not a linear probe.
+_OF_EPOCHS = (
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "optimizer.momentum",
+    "schedule",
+    "batch_size",
+    "epochs",
+)
+
+
+def is_baseline(config: Mapping[str, Any]) -> bool:
+    """Whether a model looks at no image: its errors say nothing about them, and it is never chosen.
+
+    Args:
+        config: a model's config, or its row of the comparison.
+    """
+    return config.get("backbone") == MAJORITY
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """What stands under a model's name: its architecture, or what it does instead of looking."""
+    if is_baseline(config):
+        return "predicts the most frequent class"
+    return str(config.get("backbone") or "")
+
+
+def uses(config: Mapping[str, Any], setting: str) -> bool:
+    """Whether a setting has an effect on this model.
+
+    Args:
+        config: a model's config.
+        setting: its dotted name, such as `optimizer.momentum`; `backbone` and "" (results) apply to every model.
+    """
+    if is_baseline(config):
+        return setting in ("", "backbone")
+    optimizer = (config.get("optimizer") or {}).get("name")
+    if setting == "optimizer.momentum":
+        return bool(optimizer == "sgd")
+    return not (setting in _OF_EPOCHS and optimizer == "lbfgs")
+
+
+def has_top3(class_count: int) -> bool:
+    """Whether top-3 accuracy says anything: among three classes the top three are all of them."""
+    return class_count > 3
+
+
+def interval(split: Mapping[str, Any] | None, measure: str) -> Mapping[str, Any]:
+    """A figure of a split as `value`, `low`, `high`; empty where it has none."""
+    return (split or {}).get(measure) or {}
+
+
+def value(split: Mapping[str, Any] | None, measure: str) -> Any:
+    """A figure of a split without its interval; None where it has none."""
+    return interval(split, measure).get("value")
+
+
+def is_significant(versus: Mapping[str, Any]) -> bool:
+    """Whether the paired test of a model against the winner is significant, after correction for several tests."""
+    return bool(versus.get("significant", versus.get("told_apart")))
+
+
+def paired_test_name(versus: Mapping[str, Any]) -> str:
+    """The name of the paired test behind a p value."""
+    return str(versus.get("test") or "McNemar\u2019s test")
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class of a split. Each figure is `value`, `low`, `high`; the ends are missing where they are not known."""
+
+    class_name: str
+    support: int
+    precision: Mapping[str, Any]
+    recall: Mapping[str, Any]
+    f1: Mapping[str, Any]
+
+
+def per_class(split: Mapping[str, Any] | None) -> list[ClassFigures]:
+    """The figures of every class of a split, in class order."""
+
+    def ends(figure: Any) -> Mapping[str, Any]:
+        return figure if isinstance(figure, Mapping) else {"value": figure}
+
+    return [
+        ClassFigures(
+            class_name=str(row["class_name"]),
+            support=int(row.get("support") or 0),
+            precision=ends(row.get("precision")),
+            recall=ends(row.get("recall")),
+            f1=ends(row.get("f1")),
+        )
+        for row in (split or {}).get("per_class") or []
+    ]
+
+
+def confusion(split: Mapping[str, Any] | None, class_names: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """The confusion matrix of a split, `(n, n)`, rows true, columns predicted; None where it has none."""
+    counts = np.asarray((split or {}).get("confusion") or [], dtype=np.int64)
+    size = len(class_names)
+    return counts if size and counts.shape == (size, size) else None
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What of a stage was read from a cache, so that its seconds do not count: `images` is 0 where it was all."""
+
+    stage: str
+    images: int = 0
+
+
+def cached_stages(figures: Mapping[str, Any]) -> list[Cached]:
+    """The stages of a run that read what another model, an earlier run or the audit had computed.
+
+    Args:
+        figures: `metrics.json` or a row of the comparison. Where it does not say what was cached, a stage counts as
+            cached that took time and has no rate: it computed nothing.
+    """
+    rates = figures.get("images_per_s") or {}
+    known: Mapping[str, int] | None = figures.get("cached")
+    if known is not None:
+        return [Cached(stage, count if stage in rates else 0) for stage, count in known.items() if count]
+    taken = figures.get("seconds") or {}
+    return [Cached(stage) for stage in _CACHED_STAGES if stage in taken and stage not in rates]
+
+
+def total_seconds(stages: Mapping[str, Any] | None) -> float | None:
+    """The seconds of all stages; None where none is known."""
+    known = [taken for taken in (stages or {}).values() if is_number(taken)]
+    return sum(known) if known else None
