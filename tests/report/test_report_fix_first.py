@@ -17,8 +17,8 @@ from bestiary.report.contents.fix_first import counts_table, finding_cards, find
 from bestiary.report.contents.overview import KeyFigure, findings_figure
 from bestiary.report.issues import WORDS
 from bestiary.report.page import page_environment, write_report
-from bestiary.report.record import StudyRecord, read_study
 from bestiary.report.sections import build_sections
+from bestiary.report.study_record import StudyRecord, read_study
 from bestiary.store.files import read_json, write_json
 from bestiary.store.tables import write_table
 from tests.report.conftest import MadeStudy

@@ -8,7 +8,7 @@ from bestiary.report.contents.model_parts import ranking_table
 from bestiary.report.contents.provenance import seconds_table
 from bestiary.report.contents.settings_table import SETTINGS, settings_table
 from bestiary.report.parts import Table
-from bestiary.report.record import read_study
+from bestiary.report.study_record import read_study
 from bestiary.report.study_view import Cached, cached_stages, describe, has_top3, is_baseline, uses
 from bestiary.store.files import read_json, write_json
 from tests.report.conftest import MadeStudy

@@ -30,7 +30,7 @@ class FrozenDict(dict[str, T]):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a study's config cannot be changed: give another one to Study.create(..., config=...)")
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __copy__(self) -> Self:
         return self

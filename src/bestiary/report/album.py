@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from bestiary.report.contents.data_parts import sample_ids
 from bestiary.report.contents.fix_first import FindingCards, near_ids, own_ids
 from bestiary.report.figures.thumbnails import Thumbnails, make_thumbnails
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.words.wording import counted, whole
 
 _SAMPLES_PER_CLASS = 3

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bestiary.report.record import ModelRecord
+from bestiary.report.study_record import ModelRecord
 from bestiary.report.study_view import is_baseline
 from bestiary.report.words.mistakes import with_probabilities
 

@@ -17,46 +17,38 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from bestiary.data.corrections.overlay import Correction
 from bestiary.report import gallery
 from bestiary.report.album import Album, make_album
 from bestiary.report.contents.fix_first import FindingCards
 from bestiary.report.contents.overview import KeyFigure, key_figures, page_title
-from bestiary.report.record import StudyRecord, read_study
 from bestiary.report.sections import BuiltSection, build_sections
+from bestiary.report.study_record import StudyRecord, read_study
 from bestiary.report.words.remarks import remarks
 from bestiary.report.words.verdict import verdict
+from bestiary.snapshot import Snapshot
 from bestiary.store.files import write_text
 
-FILE_NAME = "report.html"
 _SPARE_BYTES = 20_000
 _CODE = re.compile(r"`([^`]+)`")
 _BREAKS = re.compile(r"(?<=[_./\\-])(?=[^\W\d])")
 
 
-def write_report(
-    study_dir: Path,
-    *,
-    fingerprint: str = "",
-    corrections: Sequence[Correction] | None = None,
-    audit_key: str | None = None,
-) -> Path:
-    """Write `report.html` into a study folder.
+def write_report(snapshot: Snapshot, *, fingerprint: str = "", audit_key: str | None = None) -> Path:
+    """Write `report.html` into a study's folder.
 
     Parts that are missing (a model that was not run, a picture that was deleted) are named in the report.
 
     Args:
-        study_dir: the study's folder.
+        snapshot: of the folder.
         fingerprint: of what the report is made from, written into its head; `stamp.report_fingerprint` reads it back.
-        corrections: those that the runs were made with; read from the study where they are not given.
-        audit_key: the fingerprint of an audit made now; the report says where the study's audit has another.
+        audit_key: the key of an audit made now; the report says where the study's audit has another.
 
     Raises:
-        StudyError: the folder has no study.toml or no index.parquet.
+        StudyError: the folder has no index.parquet.
         BestiaryError: a file of the study is damaged, or the report cannot be written.
     """
-    study = read_study(study_dir, corrections=corrections)
-    path = study_dir / FILE_NAME
+    study = read_study(snapshot)
+    path = snapshot.paths.report
     write_text(path, _render_within_budget(_draft(study, fingerprint=fingerprint, audit_key=audit_key)))
     return path
 

@@ -20,7 +20,7 @@ from bestiary.report.contents import (
     settings_table,
 )
 from bestiary.report.parts import Part
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.words import data_statements
 
 Builder = Callable[[StudyRecord], Part | None]

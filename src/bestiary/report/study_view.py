@@ -11,19 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.config.schema import MAJORITY
+from bestiary.config.kinds import kind_of
+from bestiary.evaluate.counts import dense_confusion
 from bestiary.report.words.wording import is_number
 
 _CACHED_STAGES = ("pixels", "features", "activations")
-# What only models have that are trained in epochs, and not a linear probe.
-_OF_EPOCHS = (
-    "optimizer.learning_rate",
-    "optimizer.weight_decay",
-    "optimizer.momentum",
-    "schedule",
-    "batch_size",
-    "epochs",
-)
 
 
 def is_baseline(config: Mapping[str, Any]) -> bool:
@@ -32,14 +24,12 @@ def is_baseline(config: Mapping[str, Any]) -> bool:
     Args:
         config: a model's config, or its row of the comparison.
     """
-    return config.get("backbone") == MAJORITY
+    return kind_of(config).is_baseline
 
 
 def describe(config: Mapping[str, Any]) -> str:
     """What stands under a model's name: its architecture, or what it does instead of looking."""
-    if is_baseline(config):
-        return "predicts the most frequent class"
-    return str(config.get("backbone") or "")
+    return kind_of(config).describe(config)
 
 
 def uses(config: Mapping[str, Any], setting: str) -> bool:
@@ -49,12 +39,7 @@ def uses(config: Mapping[str, Any], setting: str) -> bool:
         config: a model's config.
         setting: its dotted name, such as `optimizer.momentum`; `backbone` and "" (results) apply to every model.
     """
-    if is_baseline(config):
-        return setting in ("", "backbone")
-    optimizer = (config.get("optimizer") or {}).get("name")
-    if setting == "optimizer.momentum":
-        return bool(optimizer == "sgd")
-    return not (setting in _OF_EPOCHS and optimizer == "lbfgs")
+    return setting in ("", "backbone") or kind_of(config).uses(config, setting)
 
 
 def has_top3(class_count: int) -> bool:
@@ -74,7 +59,7 @@ def value(split: Mapping[str, Any] | None, measure: str) -> Any:
 
 def is_significant(versus: Mapping[str, Any]) -> bool:
     """Whether the paired test of a model against the winner is significant, after correction for several tests."""
-    return bool(versus.get("significant", versus.get("told_apart")))
+    return bool(versus.get("significant"))
 
 
 def paired_test_name(versus: Mapping[str, Any]) -> str:
@@ -113,9 +98,8 @@ def per_class(split: Mapping[str, Any] | None) -> list[ClassFigures]:
 
 def confusion(split: Mapping[str, Any] | None, class_names: Sequence[str]) -> npt.NDArray[np.int64] | None:
     """The confusion matrix of a split, `(n, n)`, rows true, columns predicted; None where it has none."""
-    counts = np.asarray((split or {}).get("confusion") or [], dtype=np.int64)
-    size = len(class_names)
-    return counts if size and counts.shape == (size, size) else None
+    cells = (split or {}).get("confusion")
+    return dense_confusion(cells, len(class_names)) if cells is not None and len(class_names) else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bestiary.report.parts import Cell, Table
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import interval
 from bestiary.report.words.wording import DASH, counted, is_number, listed, percent, percent_interval, points, whole
 

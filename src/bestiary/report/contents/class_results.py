@@ -9,7 +9,7 @@ from typing import Any
 
 from bestiary.report.contents.matrix import Matrix, confusion_matrix
 from bestiary.report.parts import Cell, Part, Table, Text
-from bestiary.report.record import ModelRecord, StudyRecord
+from bestiary.report.study_record import ModelRecord, StudyRecord
 from bestiary.report.study_view import per_class, value
 from bestiary.report.words.mistakes import most_confident_errors, weakest_classes
 from bestiary.report.words.wording import DASH, percent, percent_interval, whole

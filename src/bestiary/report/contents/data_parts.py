@@ -11,7 +11,7 @@ from bestiary.config.schema import SPLITS
 from bestiary.data.splits import straddling_groups
 from bestiary.report.figures import plots
 from bestiary.report.parts import Part, Plot, Table, Text, draw_plot
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.words.wording import counted, percent, quoted, whole
 
 

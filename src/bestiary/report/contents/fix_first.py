@@ -16,7 +16,7 @@ from bestiary.audit.answers import asked_about, is_settled
 from bestiary.audit.findings import COLUMNS, DUPLICATE_ISSUES, ISSUES
 from bestiary.report.issues import WORDS, Words
 from bestiary.report.parts import Part, Table, Text
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.words.wording import counted, is_number, percent, whole
 
 Kind = Literal["judged", "copies", "image", "file", "class"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bestiary.report.figures.style import label
-from bestiary.report.record import ModelRecord
+from bestiary.report.study_record import ModelRecord
 from bestiary.report.study_view import confusion
 from bestiary.report.words.wording import counted, whole
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bestiary.report.figures import plots
 from bestiary.report.parts import Cell, Plot, Statements, Table, Text, draw_plot
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import (
     cached_stages,
     describe,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bestiary.report.contents.fix_first import open_findings
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import describe, interval
 from bestiary.report.words.wording import NBSP, percent, percent_interval, whole
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bestiary.report.parts import Cell, Table
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import cached_stages, total_seconds
 from bestiary.report.words.wording import (
     DASH,

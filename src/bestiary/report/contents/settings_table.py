@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bestiary.report.parts import Cell, Table
-from bestiary.report.record import ModelRecord, StudyRecord
+from bestiary.report.study_record import ModelRecord, StudyRecord
 from bestiary.report.study_view import describe, uses, value
 from bestiary.report.words.wording import DASH, is_number, percent, setting, when, whole
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bestiary.data.splits import straddling_groups
 from bestiary.report.parts import Statements, Table
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import interval
 from bestiary.report.words.wording import (
     DASH,

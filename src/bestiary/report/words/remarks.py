@@ -4,7 +4,7 @@ In: a `StudyRecord`. Out: sentences for the head of the page. Owns no file.
 """
 
 from bestiary.data.splits import straddling_groups
-from bestiary.report.record import StudyRecord
+from bestiary.report.study_record import StudyRecord
 from bestiary.report.words.wording import counted
 
 

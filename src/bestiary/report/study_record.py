@@ -1,28 +1,22 @@
-"""A study folder → everything the report needs, in memory.
+"""A snapshot of a study's folder → everything the report needs, in memory.
 
-In: the folder of a study, whole or with parts missing. Out: a `StudyRecord`. Owns no file; only reads.
-
-Reads study.toml, index.parquet with corrections.csv laid over it, splits.parquet, what the audit wrote, comparison.json
-and the runs of the models that study.toml names.
+In: a `Snapshot`, of a whole study or of one with parts missing. Out: a `StudyRecord`. Owns no file; only reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bestiary.audit.findings import TABLE_NAME, read_findings
-from bestiary.config.recipes import read_study_config
 from bestiary.config.schema import StudyConfig
-from bestiary.data.corrections.overlay import Correction, corrected, passed_over, read_corrections, resolve
-from bestiary.data.datasets import data_root
+from bestiary.data.corrections.overlay import Correction
 from bestiary.data.index import is_dropped
 from bestiary.errors import BestiaryError, StudyError
-from bestiary.runs import record as runs
-from bestiary.store.files import read_json
-from bestiary.store.tables import read_table
+from bestiary.runs.evaluation import predictions_table
+from bestiary.runs.record import read_logits
+from bestiary.snapshot import Snapshot
 
 _NO_RUN = "not run yet"
 _SPLIT_COLUMNS = ("image_id", "group_id", "split")
@@ -109,70 +103,65 @@ class StudyRecord:
         return sorted(names.union(*(run.class_names for run in self.done)))
 
 
-def read_study(study_dir: Path, *, corrections: Sequence[Correction] | None = None) -> StudyRecord:
-    """Read a study folder.
+def read_study(snapshot: Snapshot) -> StudyRecord:
+    """What a study's folder holds, as the report needs it.
 
-    Splits, audit, corrections, comparison and any run may be missing: the report says so and goes on.
+    Splits, audit, comparison and any run may be missing: the report says so and goes on.
 
     Args:
-        study_dir: the study's folder.
-        corrections: laid over the index; those of the folder where they are not given.
+        snapshot: of the folder.
 
     Raises:
-        StudyError: there is no study.toml or no index.parquet; says which command makes them.
+        StudyError: there is no index.parquet; says which command makes it.
         BestiaryError: a file is damaged; names it.
     """
-    for name in ("study.toml", "index.parquet"):
-        if not (study_dir / name).is_file():
-            raise StudyError(
-                f"{study_dir} has no {name}: make the study first with `bestiary study DATA --out {study_dir}`"
-            )
-    config = read_study_config(study_dir / "study.toml")
-    comparison = _json(study_dir / "comparison.json")
-    records = {name: _read_run(study_dir, name, comparison) for name in config.models}
+    paths, config = snapshot.paths, snapshot.config
+    if not paths.index.is_file():
+        raise StudyError(
+            f"{paths.folder} has no {paths.index.name}: make the study first with "
+            f"`bestiary study DATA --out {paths.folder}`"
+        )
+    has_splits = paths.splits.is_file()
+    comparison = snapshot.comparison if paths.comparison.is_file() else {}
+    records = {name: _read_run(snapshot, name, comparison, has_splits=has_splits) for name in config.models}
     ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
     rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
-    index = read_table(study_dir / "index.parquet")
-    if corrections is None:
-        corrections = read_corrections(study_dir)
+    audit = AuditRecord(snapshot.findings, snapshot.summary) if paths.findings.is_file() else None
     return StudyRecord(
-        folder=study_dir,
+        folder=paths.folder,
         config=config,
-        index=corrected(index, corrections),
-        splits=_table(study_dir / "splits.parquet", _SPLIT_COLUMNS),
+        index=snapshot.corrected,
+        splits=snapshot.splits if has_splits else pd.DataFrame(columns=list(_SPLIT_COLUMNS)),
         comparison=_complete(comparison, records),
         compared=bool(comparison),
         runs=[records[name] for name in (*ranked, *rest)],
-        data_root=_data_root(config.data.path),
-        audit=_read_audit(study_dir),
-        corrections=resolve(corrections, index),
-        skipped_corrections=len(passed_over(corrections, index)),
+        data_root=_data_root(snapshot),
+        audit=audit,
+        corrections=snapshot.decisions,
+        skipped_corrections=len(snapshot.skipped_corrections),
     )
 
 
-def _read_audit(study_dir: Path) -> AuditRecord | None:
-    if not (study_dir / TABLE_NAME).is_file():
-        return None
-    return AuditRecord(read_findings(study_dir), _json(study_dir / "audit.json"))
-
-
-def _read_run(study_dir: Path, name: str, comparison: Mapping[str, Any]) -> ModelRecord:
-    status = runs.read_status(study_dir, name)
-    if status is None:
+def _read_run(snapshot: Snapshot, name: str, comparison: Mapping[str, Any], *, has_splits: bool) -> ModelRecord:
+    if not snapshot.has_run(name):
         reasons = {entry["model"]: entry.get("reason", "") for entry in comparison.get("not_run") or []}
         nothing = pd.DataFrame()
         return ModelRecord(name, False, reasons.get(name) or _NO_RUN, {}, {}, {}, {}, nothing, nothing)
-    record = runs.read_run(study_dir, name)
+    record = snapshot.run(name)
+    predictions = pd.DataFrame(columns=["image_id", "split", "y_true", "y_pred"])
+    if record.done and has_splits:
+        predictions = predictions_table(read_logits(snapshot.paths.run(name)), snapshot.images)
     return ModelRecord(
         name=name,
-        done=status.status == "done",
-        reason=status.reason,
-        run=asdict(status),
+        done=record.done,
+        reason=record.status.reason,
+        run=asdict(record.status),
         config=record.config,
         environment=record.environment,
-        metrics=record.metrics,
+        # What fitting found, and the figures of what it fitted.
+        metrics={**record.fit, **record.figures} if record.figures else {},
         history=record.history,
-        predictions=record.predictions,
+        predictions=predictions,
     )
 
 
@@ -186,16 +175,8 @@ def _complete(comparison: Mapping[str, Any], records: Mapping[str, ModelRecord])
     return {"winner": None, "models": [], **comparison, "not_run": missing}
 
 
-def _data_root(path: str) -> Path | None:
+def _data_root(snapshot: Snapshot) -> Path | None:
     try:
-        return data_root(path)
+        return snapshot.data_root
     except BestiaryError:
         return None  # which the page says
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    return read_table(path) if path.is_file() else pd.DataFrame(columns=list(columns))
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
