@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 from bestiary.config.parsing import parse_config
-from bestiary.config.recipes import write_study_config
+from bestiary.config.recipes import read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
-from bestiary.runs.record import RunStatus, write_status
+from bestiary.models.training import Epoch
+from bestiary.runs.evaluation import evaluate_run, predictions_table
+from bestiary.runs.record import Logits, RunStatus, read_logits, read_run, write_results, write_status
+from bestiary.snapshot import Snapshot
 from bestiary.store.files import write_json
 from bestiary.store.tables import write_table
 
@@ -29,6 +32,10 @@ class MadeStudy:
     index: pd.DataFrame
     predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
 
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.folder, read_study_config(self.folder / "study.toml"))
+
 
 MakeStudy = Callable[..., MadeStudy]
 
@@ -37,36 +44,6 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "cnn": {"backbone": "simple_cnn", "trainable": "all", "augment": {"flip": True}},
     "majority": {"backbone": "majority"},
 }
-
-
-def interval(value: float, half: float = 0.05) -> dict[str, float]:
-    return {"value": value, "low": max(value - half, 0.0), "high": min(value + half, 1.0)}
-
-
-def split_figures(y_true: Sequence[str], y_pred: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    """The figures of one split from its predictions, as metrics.json holds them."""
-    place = {name: number for number, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    for true, pred in zip(y_true, y_pred, strict=True):
-        counts[place[true], place[pred]] += 1
-    right, support, taken = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    precision, recall = right / np.maximum(taken, 1), right / np.maximum(support, 1)
-    f1 = 2 * right / np.maximum(support + taken, 1)
-    return {
-        "n": len(y_true),
-        "accuracy": interval(float(right.sum() / max(len(y_true), 1))),
-        "balanced_accuracy": interval(float(recall.mean())),
-        "macro_precision": interval(float(precision.mean())),
-        "macro_recall": interval(float(recall.mean())),
-        "macro_f1": interval(float(f1.mean())),
-        "log_loss": interval(0.4),
-        "top3_accuracy": interval(1.0),
-        "per_class": [
-            {"class_name": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-            for name, p, r, f, s in zip(names, precision, recall, f1, support, strict=True)
-        ],
-        "confusion": counts.tolist(),
-    }
 
 
 def _write_images(data: Path, names: Sequence[str], per_class: int, side_px: int, rng: Rng) -> pd.DataFrame:
@@ -83,61 +60,46 @@ def _write_images(data: Path, names: Sequence[str], per_class: int, side_px: int
     return index.assign(split_given="", group_given="", width_px=side_px, height_px=side_px, mode="RGB", format="PNG")
 
 
-def _predict(test: pd.DataFrame, names: Sequence[str], *, every: int, rng: Rng) -> pd.DataFrame:
-    """Predictions that are wrong on every so many-th image: the next class in line."""
+def _logits(scored: pd.DataFrame, names: Sequence[str], *, every: int, rng: Rng, always: str = "") -> Logits:
+    """Logits that are wrong on every so many-th image: the next class in line; or always for one class."""
     pred = [
         names[(names.index(true) + 1) % len(names)] if every and k % every == 0 else true
-        for k, true in enumerate(test["label"])
+        for k, true in enumerate(scored["label"])
     ]
-    probabilities = rng.uniform(0.0, 0.2, (len(test), len(names)))
+    probabilities = rng.uniform(0.01, 0.2, (len(scored), len(names)))
     for k, name in enumerate(pred):
-        probabilities[k, names.index(name)] = rng.uniform(0.6, 0.95)
-    table = pd.DataFrame(
-        {"image_id": test["image_id"], "split": test["split"], "y_true": test["label"], "y_pred": pred}
-    )
-    columns = pd.DataFrame(probabilities, columns=[f"p:{name}" for name in names], index=table.index)
-    return pd.concat([table, columns], axis=1).reset_index(drop=True)
+        probabilities[k, names.index(always or name)] = rng.uniform(0.6, 0.95)
+    return Logits(tuple(scored["image_id"]), tuple(names), np.log(probabilities).astype(np.float32))
 
 
-def _write_status(folder: Path, config: StudyConfig, name: str, *, reason: str = "", scored_at: str = "") -> None:
+def _write_status(folder: Path, config: StudyConfig, name: str, *, reason: str = "") -> None:
     begun, ended = "2026-01-31T11:59:00Z", "2026-01-31T12:00:01Z"
     state = "not run" if reason else "done"
-    status = RunStatus(name, state, "feed", begun, ended, "0.1.0", reason=reason, test_scored_at=scored_at)
-    write_status(folder.parents[1], status, config.models[name])
-
-
-def _write_run(
-    folder: Path, name: str, config: StudyConfig, predictions: pd.DataFrame, names: Sequence[str]
-) -> dict[str, Any]:
     model = config.models[name]
-    _write_status(folder, config, name, scored_at="2026-01-31T12:00:00Z")
-    write_json(folder / "environment.json", {"versions": {"numpy": "2.1"}, "device": "cpu", "deterministic": True})
+    write_status(folder, RunStatus(name, model.kind.name, state, "feed", begun, ended, "0.1.0", reason), model)
+
+
+def _write_run(folder: Path, name: str, config: StudyConfig, images: pd.DataFrame, logits: Logits) -> None:
+    model = config.models[name]
     epochs = 3 if model.backbone == "simple_cnn" else 0
-    line = np.linspace(0.4, 0.8, epochs)
-    history = {"epoch": np.arange(1, epochs + 1), "learning_rate": line, "seconds": line}
-    for split in ("train", "val"):
-        history |= {f"{split}_loss": 1 - line, f"{split}_accuracy": line}
-    write_table(folder / "history.parquet", pd.DataFrame(history))
-    write_table(folder / "predictions.parquet", predictions)
-    splits = {
-        split: split_figures(rows["y_true"].tolist(), rows["y_pred"].tolist(), names)
-        for split, rows in ((s, predictions[predictions["split"] == s]) for s in ("val", "test"))
-    }
-    metrics = {
+    history = [Epoch(n + 1, v, 1 - v, v, 1 - v, v, v) for n, v in enumerate(np.linspace(0.4, 0.8, epochs).tolist())]
+    fit = {
         "model": name,
-        "class_names": list(names),
-        **splits,
+        "class_names": list(logits.class_names),
         "parameters": {"total": 3_400_000, "trainable": 1_290},
         "seconds": {"features": 1.2, "fit": 0.3},
         "images_per_s": {"features": 300.0, "fit": 9000.0},
+        "cached": {},
         "epochs": epochs,
         "best_epoch": epochs,
         "choices": {"C": 1.0} if name == "probe" else {},
         "geometry": {"size_px": 224, "fit": "crop", "interpolation": "bicubic", "crop_fraction": 0.875},
-        "test_scored_at": "2026-01-31T12:00:00Z",
     }
-    write_json(folder / "metrics.json", metrics)
-    return metrics
+    environment = {"versions": {"numpy": "2.1"}, "device": "cpu", "deterministic": True}
+    write_results(folder, environment=environment, history=history, fit=fit, logits=logits)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    _write_status(folder, config, name)
+    evaluate_run(folder, images, key="figures", fit_key="feed")
 
 
 def _compare(folder: Path, config: StudyConfig, metrics: Mapping[str, Any], not_run: list[dict[str, str]]) -> None:
@@ -158,7 +120,8 @@ def _compare(folder: Path, config: StudyConfig, metrics: Mapping[str, Any], not_
             "p_value_holm": 0.4,
             "significant": abs(gap) > 0.2,
         }
-        kept = {key: metrics[name][key] for key in ("parameters", "seconds", "images_per_s", "epochs", "best_epoch")}
+        kept = ("parameters", "seconds", "images_per_s", "cached", "epochs", "best_epoch")
+        kept = {key: metrics[name][key] for key in kept}
         model = config.models[name]
         about = {"backbone": model.backbone, "weights": model.weights, "trainable": model.trainable}
         entry = {"model": name, "rank": rank, **about, **short, **kept}
@@ -191,9 +154,9 @@ def make_study(tmp_path: Path) -> MakeStudy:
         # Two of three images are test images: the pages shown are about them.
         split = ["train" if k % 6 == 0 else "val" if k % 6 == 3 else "test" for k in range(len(index))]
         splits = pd.DataFrame({"image_id": index["image_id"], "group_id": index["image_id"], "split": split})
-        write_table(folder / "splits.parquet", splits)
-        scored = index.assign(split=split)
-        scored = scored[scored["split"] != "train"].reset_index(drop=True)
+        write_table(folder / "splits.parquet", splits.assign(drawn=split))
+        images = Snapshot(folder, config).images
+        scored = images[images["split"] != "train"].reset_index(drop=True)
         made, metrics = MadeStudy(folder=folder, data=data, index=index), {}
         for name, model in models.items():
             run_folder = folder / "runs" / name
@@ -201,11 +164,12 @@ def make_study(tmp_path: Path) -> MakeStudy:
                 _write_status(run_folder, config, name, reason=(not_run or {})[name])
                 continue
             every = 1 if model["backbone"] == "simple_cnn" else wrong_every
-            predictions = _predict(scored, names, every=every, rng=rng)
-            if model["backbone"] == "majority":
-                predictions["y_pred"] = names[0]
-            made.predictions[name] = predictions
-            metrics[name] = _write_run(run_folder, name, config, predictions, names)
+            always = names[0] if model["backbone"] == "majority" else ""
+            logits = _logits(scored, names, every=every, rng=rng, always=always)
+            _write_run(run_folder, name, config, images, logits)
+            record = read_run(run_folder)
+            made.predictions[name] = predictions_table(read_logits(run_folder), images)
+            metrics[name] = {**record.fit, **record.figures}
         _compare(folder, config, metrics, [{"model": m, "reason": r} for m, r in (not_run or {}).items()])
         return made
 

@@ -93,7 +93,7 @@ def models_of(count: int) -> dict[str, dict[str, Any]]:
 def test_a_click_on_a_cell_shows_its_images(make_study, browser):
     names = ("cat", "<b onclick=window.pwned=1>dog</b>", "</script><script>window.pwned = 1</script>")
     study = make_study(names=names)
-    open_at(browser, write_report(study.folder), width=800)
+    open_at(browser, write_report(study.snapshot), width=800)
     seen = browser.evaluate(CLICK)
     assert browser.errors == []
     assert not seen["pwned"]
@@ -119,7 +119,7 @@ def test_a_click_on_a_cell_shows_its_images(make_study, browser):
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_no_table_is_cut_off(make_study, browser, count):
-    path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(count)).folder)
+    path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(count)).snapshot)
     for width in (1280, 1300, 400):
         open_at(browser, path, width=width)
         found = tables(browser)
@@ -154,7 +154,7 @@ def test_the_ranking_of_six_models_fits_without_scrolling(make_study, browser, w
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_no_table_is_wider_than_paper(make_study, browser, count):
-    path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(count)).folder)
+    path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(count)).snapshot)
     open_at(browser, path, width=PAPER_PX)
     browser.call("Emulation.setEmulatedMedia", media="print")
     try:

@@ -100,7 +100,7 @@ def audit(study: MadeStudy, findings: list[Finding], **changes: Any) -> pd.DataF
 
 def rendered(study: MadeStudy) -> str:
     """The section alone, without pictures: a whole report takes ten times as long."""
-    parts = next(section.parts for section in build_sections(read_study(study.folder)) if section.name == "fix-first")
+    parts = next(section.parts for section in build_sections(read_study(study.snapshot)) if section.name == "fix-first")
     source = '{% for part in parts %}{% include "part.html.j2" %}{% endfor %}'
     return page_environment().from_string(source).render(parts=parts, album=Album())
 
@@ -114,7 +114,7 @@ def text_of(study: MadeStudy) -> str:
 
 
 def section_of(study: MadeStudy) -> str:
-    text = write_report(study.folder).read_text(encoding="utf-8")
+    text = write_report(study.snapshot).read_text(encoding="utf-8")
     found = re.search(r'<section id="fix-first">(.*?)</section>', text, re.DOTALL)
     assert found
     return found[1]
@@ -182,7 +182,7 @@ def test_pictures_of_findings_are_there_once_and_larger(make_study):
 def test_counts_agree_with_the_table(make_study):
     study = make_study()
     table = audit(study, findings_of_every_kind(study.index) * 2)
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     issues = [issue for issue in ISSUES if issue in set(table["issue"])]
     counts = Counter(zip(table["label"], table["issue"], strict=True))
     *rows, total = counts_table(record).rows
@@ -207,7 +207,7 @@ def test_the_first_few_of_each_kind_are_shown(make_study, issue, shown, opened):
     rows = list(study.index.itertuples())
     findings = [finding_of(issue, row, [], score=1 - place / 100) for place, row in enumerate(rows[:35])]
     audit(study, findings)
-    group = finding_cards(read_study(study.folder)).groups[0]
+    group = finding_cards(read_study(study.snapshot)).groups[0]
     assert [card.path for card in (*group.cards, *group.folded)] == [row.path for row in rows[:shown]]
     assert (len(group.cards), group.rest) == (opened, 35 - shown)
     assert "All 35 are in" in rendered(study)
@@ -217,7 +217,7 @@ def test_poor_images_that_matter_are_not_folded(make_study):
     study = make_study()
     rows = list(study.index.itertuples())
     audit(study, [finding_of("dark", rows[0], [], severity="medium"), finding_of("dark", rows[1], [])])
-    assert len(finding_cards(read_study(study.folder)).groups[0].cards) == 2
+    assert len(finding_cards(read_study(study.snapshot)).groups[0].cards) == 2
 
 
 def test_a_kind_that_is_the_way_of_the_set_is_a_sentence(make_study):
@@ -230,7 +230,7 @@ def test_a_kind_that_is_the_way_of_the_set_is_a_sentence(make_study):
 
 def test_a_study_without_an_audit_says_so(make_study):
     study = make_study()
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert "The data of this study have not been audited yet." in page.text
     assert f"bestiary audit {study.folder.name}" in page.text
     assert "not audited yet" in page.text
@@ -242,7 +242,7 @@ def test_an_audit_that_found_nothing(make_study):
     audit(study, [], duplicates={"clusters": 0, "images": 0, "exact_images": 0}, leakage=None, shortcuts=[])
     assert "The audit checked 36 images and found nothing." in text_of(study)
     assert "No image is a copy of another" in text_of(study)
-    assert findings_figure(read_study(study.folder)) == KeyFigure("Findings", "none")
+    assert findings_figure(read_study(study.snapshot)) == KeyFigure("Findings", "none")
 
 
 def test_an_audit_without_its_summary(make_study):
@@ -353,7 +353,7 @@ def test_names_and_paths_are_text(make_study):
         for place, finding in enumerate(findings_of_every_kind(index))
     ]
     audit(study, found, shortcuts=[{"family": HOSTILE[0], "per_class": {HOSTILE[1]: 0.9}}])
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert len(page.scripts) == 2
     assert not page.find("b")
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
@@ -407,11 +407,11 @@ def test_corrections_are_laid_over_and_left_out_files_are_not_mixed_with_dropped
             Correction("f" * 20, "gone.png", "drop", "", "ann", "2026-01-31T12:00:00Z"),
         ],
     )
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     assert record.index.set_index("image_id").loc[rows[0].image_id, ["label", "label_given"]].tolist() == ["dog", "cat"]
     assert record.unreadable["path"].tolist() == [rows[3].path]
     assert record.dropped["path"].tolist() == [rows[1].path]
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert "1\u00a0file could not be used. 1\u00a0image was dropped in a review." in page.text
     assert "1 left out, 1 dropped" in page.text
     assert "3\u00a0images were reviewed so far: 1 kept as they are, 1 relabelled and 1 dropped." in page.text
@@ -437,7 +437,7 @@ def test_decided_findings_are_no_longer_counted(make_study):
     audit(study, found)
     actions = {0: "keep", 3: "drop", 4: "drop", 6: "drop", 8: "keep", 9: "keep"}
     write_corrections(study.folder, [Correction(ids[k], rows[k].path, action) for k, action in actions.items()])
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     left = open_findings(record)
     assert sorted(zip(left["issue"], left["image_id"], strict=True)) == [
         ("imbalance", ""),
@@ -462,7 +462,7 @@ def test_a_finding_that_was_kept_leaves_the_image_s_others_in_the_report(make_st
     def left(issues):
         keeps = [Correction(ids[k], rows[k].path, "keep", issues=issues) for k in range(3)]
         write_corrections(study.folder, keeps)
-        return set(open_findings(read_study(study.folder))["issue"])
+        return set(open_findings(read_study(study.snapshot))["issue"])
 
     assert left(("dark",)) == {"label_error", "near_duplicate", "leak"}
     assert left(("dark", "near_duplicate")) == {"label_error", "leak"}
@@ -473,7 +473,7 @@ def test_corrections_that_cannot_be_are_an_error(make_study):
     study = make_study()
     write_corrections(study.folder, [Correction("feed", "no/such.png", "drop")])
     with pytest.raises(CorrectionsError, match=r"corrections\.csv, line 2"):
-        write_report(study.folder)
+        write_report(study.snapshot)
 
 
 def test_findings_about_images_that_are_gone_are_shown_without_a_picture(make_study):
@@ -492,7 +492,7 @@ def test_accuracy_on_labels_as_given_is_below_the_ranking(make_study):
     study = make_study()
     path = study.folder / "comparison.json"
     comparison = dict(read_json(path))
-    table = as_given_table(read_study(study.folder))
+    table = as_given_table(read_study(study.snapshot))
     assert table.empty
     assert table.note == ""
     for model in comparison["models"][:-1]:
@@ -501,11 +501,11 @@ def test_accuracy_on_labels_as_given_is_below_the_ranking(make_study):
         model["test_as_given"] = {"n": 24, "accuracy": given, "n_relabelled": 2, "n_dropped": 1}
     comparison["models"][-1]["test_as_given"] = None
     write_json(path, comparison)
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     text = page.text.replace("\u00a0", " ")
     assert "corrections.csv changes 3 of 24 test images: 2 relabelled and 1 dropped." in text
     assert page.find("div", aria_label="Test accuracy on corrected labels and on labels as given")
-    rows = as_given_table(read_study(study.folder)).rows
+    rows = as_given_table(read_study(study.snapshot)).rows
     assert [row[0] for row in rows] == [model["model"] for model in comparison["models"][:-1]]
     assert [(row[1].text, row[2].text, row[3]) for row in rows] == [("70.5\u00a0%", "62.5\u00a0%", "+8.0")] * len(rows)
 
@@ -519,6 +519,6 @@ def test_the_order_of_findings_in_the_file_is_the_tables(make_study):
         finding_of("dark", rows[2], [], severity="low"),
     ]
     table = audit(study, found)
-    groups = finding_cards(read_study(study.folder)).groups
+    groups = finding_cards(read_study(study.snapshot)).groups
     assert [group.issue for group in groups] == ["dark", "label_error"]
     assert [card.path for card in groups[0].cards] == table.loc[table["issue"] == "dark", "path"].tolist()

@@ -73,7 +73,7 @@ def read_page(path: Path) -> Page:
 
 
 def test_sections_are_in_order(make_study):
-    page = read_page(write_report(make_study().folder))
+    page = read_page(write_report(make_study().snapshot))
     ids = [found["id"] for found in page.find("section")]
     before, after = ["data", "fix-first", "method", "models", "curves"], ["findings", "errors", "provenance"]
     assert ids == [*before, "classes", "settings", *after]
@@ -82,7 +82,7 @@ def test_sections_are_in_order(make_study):
 
 
 def test_loads_nothing_from_anywhere(make_study):
-    path = write_report(make_study().folder)
+    path = write_report(make_study().snapshot)
     page = read_page(path)
     loading = {"src", "href", "xlink:href", "data", "action", "poster", "srcset", "background"}
     for tag, attributes in page.elements:
@@ -98,7 +98,7 @@ def test_loads_nothing_from_anywhere(make_study):
 
 
 def test_ids_are_unique_and_references_resolve(make_study):
-    page = read_page(write_report(make_study().folder))
+    page = read_page(write_report(make_study().snapshot))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = [attributes["href"][1:] for _, attributes in page.elements if attributes.get("href", "")[:1] == "#"]
@@ -116,7 +116,7 @@ def test_hostile_names_are_text_everywhere(make_study):
     index.loc[0, "path"] = "0/<b onload=alert(4)>.png"
     index.loc[1, "error"] = "<i>not an image</i>"
     write_table(study.folder / "index.parquet", index)
-    page = read_page(write_report(study.folder, fingerprint='"><script>'))
+    page = read_page(write_report(study.snapshot, fingerprint='"><script>'))
     assert len(page.scripts) == 2
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
     assert not page.find("b") + page.find("i")
@@ -146,7 +146,7 @@ def images_of_cell(page: Page, model: str, true: str, pred: str) -> list[str]:
 @pytest.mark.parametrize("model", ["probe", "cnn", "majority"])
 def test_a_cell_holds_exactly_the_predictions_behind_it(make_study, model):
     study = make_study()
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     table = study.predictions[model]
     test = table[table["split"] == "test"]
     matrix = [found for found in page.find("table") if found.get("data-model") == model]
@@ -162,7 +162,7 @@ def test_a_cell_holds_exactly_the_predictions_behind_it(make_study, model):
 
 def test_probabilities_and_paths_are_those_of_the_predictions(make_study):
     study = make_study()
-    gallery = read_page(write_report(study.folder)).gallery
+    gallery = read_page(write_report(study.snapshot)).gallery
     paths = dict(zip(study.index["image_id"], study.index["path"], strict=True))
     table = study.predictions["probe"].set_index("image_id")
     for place, (image_id, path) in enumerate(gallery["images"]):
@@ -173,7 +173,7 @@ def test_probabilities_and_paths_are_those_of_the_predictions(make_study):
 
 
 def test_every_picture_stands_in_the_file_once(make_study):
-    path = write_report(make_study().folder)
+    path = write_report(make_study().snapshot)
     page = read_page(path)
     uris = re.findall(r"data:image/webp;base64,[A-Za-z0-9+/=]+", path.read_text(encoding="utf-8"))
     assert len(uris) == len(set(uris))
@@ -190,7 +190,7 @@ def test_beyond_the_budget_errors_stay_and_the_rest_is_thinned(make_study):
         report={"max_bytes": 500_000},
         wrong_every=12,
     )
-    path = write_report(study.folder)
+    path = write_report(study.snapshot)
     page = read_page(path)
     assert path.stat().st_size <= 500_000
     table = study.predictions["probe"]
@@ -210,7 +210,7 @@ def test_a_missing_image_is_a_placeholder_and_a_remark(make_study):
     test = study.predictions["probe"].query("split == 'test' and y_true != y_pred")
     gone = study.index.set_index("image_id").loc[test["image_id"].iloc[0], "path"]
     (study.data / gone).unlink()
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert "1 picture could not be read when this report was written" in page.text
     assert gone in page.text
     assert "file not readable" in page.text
@@ -220,21 +220,21 @@ def test_a_missing_image_is_a_placeholder_and_a_remark(make_study):
 def test_a_missing_data_folder_leaves_placeholders(make_study):
     study = make_study()
     shutil.rmtree(study.data)
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert "The folder of the images was not found" in page.text
     assert page.gallery["thumbs"] == {}
     assert not [found for found in page.find("img") if found.get("src")]
 
 
 def test_models_not_run_are_named_with_their_reason(make_study):
-    page = read_page(write_report(make_study(not_run={"cnn": "the hub did not answer"}).folder))
+    page = read_page(write_report(make_study(not_run={"cnn": "the hub did not answer"}).snapshot))
     assert "Not run: cnn." in page.text
     assert "the hub did not answer" in page.text
 
 
 def test_no_model_run_at_all(make_study):
     reasons = dict.fromkeys(("probe", "cnn", "majority"), "out of memory")
-    page = read_page(write_report(make_study(not_run=reasons).folder))
+    page = read_page(write_report(make_study(not_run=reasons).snapshot))
     assert "No model has been run, so there is nothing to compare." in page.text
     assert page.gallery["images"] == []
     # A section with nothing to show is left out, of the contents too.
@@ -247,7 +247,7 @@ def test_a_study_with_only_its_index(make_study):
     shutil.rmtree(study.folder / "runs")
     (study.folder / "comparison.json").unlink()
     (study.folder / "splits.parquet").unlink()
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert "The models have not been compared yet." in page.text
     assert "The images have not been split yet." in page.text
     assert page.text.count("not run yet") >= 3
@@ -258,7 +258,7 @@ def test_an_incomplete_run_is_named_with_its_fix(make_study, name):
     study = make_study()
     (study.folder / "runs" / "probe" / name).unlink()
     with pytest.raises(StudyError, match=f"{name}.*bestiary train"):
-        write_report(study.folder)
+        write_report(study.snapshot)
 
 
 def test_files_left_out_and_copies_are_named(make_study):
@@ -268,7 +268,7 @@ def test_files_left_out_and_copies_are_named(make_study):
     index.loc[13, "sha256"] = index.loc[0, "sha256"]
     left_out = [{**index.loc[0], "image_id": f"x{k}", "path": f"bad/{k}.jpg", "error": "empty file"} for k in range(12)]
     write_table(study.folder / "index.parquet", pd.concat([index, pd.DataFrame(left_out)], ignore_index=True))
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert "3\u00a0files are exact copies of one another: they hold 1\u00a0picture." in page.text
     assert "1\u00a0picture is in more than one class." in page.text
     assert "12\u00a0files could not be used" in page.text
@@ -280,7 +280,7 @@ def test_files_left_out_and_copies_are_named(make_study):
 def test_many_classes_share_a_row_of_the_matrix(make_study):
     names = [f"class number {k} with a very long name indeed" for k in range(120)]
     study = make_study(names=names, per_class=6, side_px=16, models={"probe": {"backbone": "tf_efficientnet_lite0"}})
-    path = write_report(study.folder)
+    path = write_report(study.snapshot)
     page = read_page(path)
     assert path.stat().st_size < 3_000_000
     assert "24 of 120 classes are shown" in page.text
@@ -291,19 +291,19 @@ def test_many_classes_share_a_row_of_the_matrix(make_study):
 
 
 def test_two_classes_have_no_top_three(make_study):
-    page = read_page(write_report(make_study(names=("cat", "dog")).folder))
+    page = read_page(write_report(make_study(names=("cat", "dog")).snapshot))
     assert "Top-3" not in page.text
 
 
 def test_one_class_split_and_group_columns_named_like_classes(make_study):
-    page = read_page(write_report(make_study(names=("split", "y_true", "image_id")).folder))
+    page = read_page(write_report(make_study(names=("split", "y_true", "image_id")).snapshot))
     assert page.gallery["classes"] == ["image_id", "split", "y_true"]
 
 
 def test_fingerprint_comes_back(make_study, tmp_path):
     study = make_study()
     assert report_fingerprint(study.folder / "report.html") is None
-    path = write_report(study.folder, fingerprint="0123abcd")
+    path = write_report(study.snapshot, fingerprint="0123abcd")
     assert path == study.folder / "report.html"
     assert report_fingerprint(path) == "0123abcd"
     other = tmp_path / "other.html"
@@ -313,8 +313,8 @@ def test_fingerprint_comes_back(make_study, tmp_path):
 
 def test_the_same_study_gives_the_same_file(make_study):
     study = make_study()
-    first = write_report(study.folder).read_bytes()
-    assert write_report(study.folder).read_bytes() == first
+    first = write_report(study.snapshot).read_bytes()
+    assert write_report(study.snapshot).read_bytes() == first
 
 
 def test_no_study_names_the_fix(tmp_path):
@@ -326,13 +326,13 @@ def test_a_damaged_file_of_a_run_is_named(make_study):
     study = make_study()
     (study.folder / "runs" / "probe" / "metrics.json").write_text("{")
     with pytest.raises(BestiaryError, match=r"metrics\.json is damaged"):
-        write_report(study.folder)
+        write_report(study.snapshot)
 
 
 def test_images_of_the_index_are_read_only(make_study):
     study = make_study()
     before = read_table(study.folder / "index.parquet")
-    write_report(study.folder)
+    write_report(study.snapshot)
     pd.testing.assert_frame_equal(read_table(study.folder / "index.parquet"), before)
 
 

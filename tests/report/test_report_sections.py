@@ -25,7 +25,7 @@ def toy_table(study):
 def rendered(make_study, monkeypatch: pytest.MonkeyPatch, declared: tuple[Section, ...]):
     monkeypatch.setattr(sections, "SECTIONS", declared)
     study = make_study(models={"majority": {"backbone": "majority"}})
-    return study, read_page(write_report(study.folder))
+    return study, read_page(write_report(study.snapshot))
 
 
 def test_one_declaration_adds_a_section(make_study, monkeypatch):

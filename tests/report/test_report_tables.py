@@ -39,7 +39,7 @@ def _text(cell: Any) -> str:
 
 
 def test_a_stage_that_computed_something_has_its_rate(make_study):
-    record = read_study(make_study().folder)
+    record = read_study(make_study().snapshot)
     ranked = column(ranking_table(record), "Seconds")["1. probe"]
     assert (ranked.text, ranked.note, ranked.second_note) == ("1.5", "300 images/s", "")
     assert column(seconds_table(record), "features")["probe"].note == "300 images/s"
@@ -58,7 +58,7 @@ def test_a_stage_that_computed_something_has_its_rate(make_study):
 def test_seconds_say_what_they_leave_out(make_study, values, note, stage_note):
     study = make_study()
     change_run(study, "probe", **values)
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     assert column(ranking_table(record), "Seconds")["1. probe"].note == note
     assert column(seconds_table(record), "features")["probe"].note == stage_note
     assert ("its seconds are not included" in ranking_table(record).note) is bool(note)
@@ -68,7 +68,7 @@ def test_seconds_say_what_they_leave_out(make_study, values, note, stage_note):
 def test_seconds_say_how_many_images_were_cached_where_it_was_not_all(make_study):
     study = make_study()
     change_run(study, "probe", cached={"features": 20})
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     ranked = column(ranking_table(record), "Seconds")["1. probe"]
     assert (ranked.note, ranked.second_note) == ("300 images/s", "features of 20\u00a0images cached")
     stage = column(seconds_table(record), "features")["probe"]
@@ -84,7 +84,7 @@ def test_a_baseline_has_no_features_that_could_be_cached():
 
 @pytest.mark.parametrize(("classes", "there"), [(2, False), (3, False), (4, True)])
 def test_top_three_stands_where_it_says_something(make_study, classes, there):
-    record = read_study(make_study(names=("cat", "dog", "sheep", "yak")[:classes]).folder)
+    record = read_study(make_study(names=("cat", "dog", "sheep", "yak")[:classes]).snapshot)
     assert ("Top-3 accuracy" in ranking_table(record).columns) is there is has_top3(classes)
 
 
@@ -118,7 +118,7 @@ def test_settings_side_by_side(make_study):
         "cnn": {"backbone": "simple_cnn", "trainable": "all", "optimizer": {"name": "sgd", "momentum": 0.8}},
         "majority": {"backbone": "majority"},
     }
-    table = settings_table(read_study(make_study(models=models).folder))
+    table = settings_table(read_study(make_study(models=models).snapshot))
     rows = {row[0]: dict(zip(table.columns[1:], row[1:], strict=True)) for row in table.rows}
     assert rows["Backbone"] == {"probe": "tf_efficientnet_lite0", "cnn": "simple_cnn", "majority": "majority"}
     assert rows["Momentum"] == {"probe": "\u2013", "cnn": "0.8", "majority": "\u2013"}
