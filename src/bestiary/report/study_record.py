@@ -126,7 +126,8 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
     records = {name: _read_run(snapshot, name, comparison, has_splits=has_splits) for name in config.models}
     ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
     rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
-    audit = AuditRecord(snapshot.findings, snapshot.summary) if paths.findings.is_file() else None
+    summary = snapshot.summary if paths.audit_summary.is_file() else {}
+    audit = AuditRecord(snapshot.findings, summary) if paths.findings.is_file() else None
     return StudyRecord(
         folder=paths.folder,
         config=config,
