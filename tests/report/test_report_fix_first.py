@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tests.report.test_report_html import HOSTILE, Page, read_page
 
 from bestiary.audit.findings import ISSUES, Finding, findings_table, write_findings
-from bestiary.data.corrections.overlay import Correction, write_corrections
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.saved import write_corrections
 from bestiary.errors import CorrectionsError
 from bestiary.report.as_given import as_given_note, as_given_table
 from bestiary.report.fix_first import build_fix_first, findings_fact, open_findings

@@ -8,7 +8,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from bestiary.data.corrections import overlay as corrections
+from bestiary.data.corrections.csv_rows import FILE_NAME
 from bestiary.review.server import serve
 
 
@@ -29,7 +29,7 @@ def review_study(study: Path, *, port: int, reviewer: str, browser: bool) -> Non
             webbrowser.open(url)
 
     progress = serve(study, reviewer=reviewer or _user(), port=port, on_ready=ready)
-    print(f"{progress.decided:,} of {progress.total:,} findings decided, in {study / corrections.FILE_NAME}")
+    print(f"{progress.decided:,} of {progress.total:,} findings decided, in {study / FILE_NAME}")
     if progress.decided:
         print("`bestiary study` with the same arguments does anew what they touch")
 

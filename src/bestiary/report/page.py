@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.report import fix_first, gallery, sections
 from bestiary.report.figures.thumbnails import Thumbnails, make_thumbnails
 from bestiary.report.record import StudyRecord, read_study

@@ -16,7 +16,9 @@ import pandas as pd
 from bestiary.audit.findings import TABLE_NAME, read_findings
 from bestiary.config.recipes import read_study_config
 from bestiary.config.schema import StudyConfig
-from bestiary.data.corrections.overlay import Correction, corrected, passed_over, read_corrections, resolve
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.overlay import corrected, resolve, skipped
+from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.datasets import data_root
 from bestiary.data.index import is_dropped
 from bestiary.data.splits import straddling_groups
@@ -163,7 +165,7 @@ def read_study(
         data_root=_data_root(config.data.path, remarks),
         audit=audit,
         corrections=resolve(corrections, index),
-        passed_over=len(passed_over(corrections, index)),
+        passed_over=len(skipped(corrections, index)),
         remarks=remarks,
     )
 

@@ -19,7 +19,7 @@ from bestiary.audit.image_statistics import Looks, look_at
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.config.schema import NO_BACKBONE, ModelConfig, StudyConfig
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.datasets import data_root
 from bestiary.data.index import readable
 from bestiary.errors import WeightsError

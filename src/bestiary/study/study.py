@@ -12,12 +12,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from bestiary.audit.findings import ISSUES
 from bestiary.config.recipes import DEFAULT_RECIPE, load_config, read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
 from bestiary.data import clean_copy as applying
 from bestiary.data import index as indexing
 from bestiary.data import splits as splitting
 from bestiary.data.corrections import overlay as correcting
+from bestiary.data.corrections.csv_rows import Correction, refuse_unknown_issues
+from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.datasets import data_root, is_table
 from bestiary.errors import StudyConflictError, UsageError
 from bestiary.progress import SILENT, Progress
@@ -64,7 +67,7 @@ class Study:
         self.config = config
         self._progress = progress
         # Read once where the study is held: what a person decides while it works is for the next run.
-        self._corrections: list[correcting.Correction] = []
+        self._corrections: list[Correction] = []
 
     @classmethod
     def create(
@@ -227,7 +230,8 @@ class Study:
     def _held(self) -> Iterator[None]:
         busy = f"another bestiary process works on {self.path}: wait for it, or stop it"
         with exclusive(self.path / LOCK_FILE, busy=busy):
-            self._corrections = correcting.read_corrections(self.path)
+            self._corrections = read_corrections(self.path)
+            refuse_unknown_issues(self._corrections, ISSUES)
             yield
 
     def _index(self) -> pd.DataFrame:
@@ -281,7 +285,7 @@ class Study:
         return splits
 
     def _say_passed_over(self, found: pd.DataFrame) -> None:
-        if moot := correcting.passed_over(self._corrections, found):
+        if moot := correcting.skipped(self._corrections, found):
             row, reason = moot[0]
             count = "1 decision" if len(moot) == 1 else f"{len(moot):,} decisions"
             self._progress.say(
