@@ -13,7 +13,7 @@ from bestiary.audit.copies.copy_findings import copy_findings
 from bestiary.audit.findings import DUPLICATE_ISSUES
 from bestiary.audit.run import audit_fingerprint
 from bestiary.config.schema import AuditConfig, SplitConfig
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.issue_names import ISSUES
 
 IMAGES = ("a", "b", "c")

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bestiary.audit.findings import ISSUES, Finding, findings_table, write_findings
-from bestiary.data.corrections.overlay import Correction, write_corrections
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.saved import write_corrections
 from bestiary.errors import CorrectionsError
 from bestiary.report.album import Album
 from bestiary.report.contents.as_given import as_given_table

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestiary.audit.answers import LABEL_ISSUES, answers
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.issue_names import ISSUES, Issue
 from bestiary.review.edits import IMAGE_ISSUES, Key, pressed
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bestiary.audit.findings import ISSUES, Finding, findings_table, read_findings
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.review.queue import WORDS, ReviewQueue
 from tests.review.made_review import CLASSES
 

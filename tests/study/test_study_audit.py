@@ -14,7 +14,8 @@ from bestiary.audit.copies.clusters import read_duplicates
 from bestiary.audit.findings import read_findings
 from bestiary.audit.run import read_summary
 from bestiary.cli.main import run
-from bestiary.data.corrections.overlay import Correction, decide
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.saved import decide
 from bestiary.data.index import read_index
 from bestiary.data.splits import read_splits
 from bestiary.runs import fit as experiment

@@ -10,7 +10,7 @@ dark is still asked about where its label looks wrong.
 from collections.abc import Iterable, Mapping, Sequence
 
 from bestiary.audit.findings import DUPLICATE_ISSUES
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.issue_names import ISSUES, Issue
 
 # What a new label answers by itself.

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, read_findings
-from bestiary.data.corrections.overlay import read_corrections
+from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.index import read_index
 from bestiary.demo.planting import Fault, plant
 from bestiary.errors import StudyConflictError

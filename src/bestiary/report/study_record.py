@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bestiary.config.schema import StudyConfig
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import is_dropped
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.runs.evaluation import predictions_table

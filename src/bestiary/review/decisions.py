@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bestiary.data.corrections.overlay import FILE_NAME, Correction, read_corrections, resolve, revise
+from bestiary.data.corrections.csv_rows import FILE_NAME, Correction
+from bestiary.data.corrections.overlay import resolve
+from bestiary.data.corrections.saved import read_corrections, revise
 from bestiary.errors import UsageError
 from bestiary.issue_names import Issue, in_order
 from bestiary.review.edits import Key, pressed

@@ -9,7 +9,7 @@ answered of the image before; `audit.settled` says what a row answers.
 from typing import Literal
 
 from bestiary.audit.answers import LABEL_ISSUES
-from bestiary.data.corrections.overlay import Correction, CorrectionAction
+from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
 from bestiary.issue_names import ISSUES, Issue, in_order
 
 Key = Literal["keep", "relabel", "drop", "undo"]

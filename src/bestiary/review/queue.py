@@ -18,7 +18,7 @@ import pandas as pd
 
 from bestiary.audit.answers import answers, asked_about, is_settled
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, Issue
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import class_names, readable
 from bestiary.issue_names import in_order
 

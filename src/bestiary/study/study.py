@@ -16,7 +16,8 @@ import pandas as pd
 from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
 from bestiary.data.clean_copy import Applied, How, apply_corrections
-from bestiary.data.corrections.overlay import Correction, CorrectionAction, change
+from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
+from bestiary.data.corrections.saved import change
 from bestiary.data.datasets import data_root, is_table
 from bestiary.data.listing import list_files
 from bestiary.errors import StudyConflictError, StudyError, UsageError
