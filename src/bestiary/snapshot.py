@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicate_groups, read_duplicates
-from bestiary.audit.findings import ISSUES, read_findings
+from bestiary.audit.findings import read_findings
+from bestiary.audit.issues import ISSUES
 from bestiary.audit.run import read_summary
 from bestiary.config.schema import StudyConfig
 from bestiary.data.corrections.csv_rows import Correction, refuse_unknown_issues

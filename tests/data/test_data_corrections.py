@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bestiary.audit.issues import ISSUES
 from bestiary.data.corrections import saved
 from bestiary.data.corrections.csv_rows import CORRECTIONS_COLUMNS, FILE_NAME, Correction, refuse_unknown_issues
 from bestiary.data.corrections.overlay import corrected, corrections_fingerprint, resolve
 from bestiary.data.corrections.saved import change, decide, read_corrections, revise, undo, write_corrections
 from bestiary.data.index import index_fingerprint, is_dropped, readable, write_index
 from bestiary.errors import CorrectionsError, StudyError
-from bestiary.issue_names import ISSUES
 from bestiary.store.locks import exclusive
 
 HEAD = ",".join(CORRECTIONS_COLUMNS)

@@ -77,7 +77,7 @@ def test_a_page_is_refused_where_ids_of_copies_have_shifted(review: MadeReview, 
     index = again_indexed(review)
     ids = dict(zip(index["path"], index["image_id"], strict=True))
     related = tuple(ids[path] for path in ("cat/002.png", "dog/zz.png", "cat/003.png") if path != own)
-    finding = Finding(issue, "high", 0.9, "look", "r", ids[own], own, own[:3], related)
+    finding = Finding(issue, "high", 0.9, "check", "r", ids[own], own, own[:3], related)
     write_findings(review.folder, findings_table([finding]), fingerprint=marked("made", index))
     ReviewServer(review.folder, reviewer="ann").close()
     shutil.copy(review.data / "cat/002.png", review.data / "cat/0.png")

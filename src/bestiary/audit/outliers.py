@@ -72,7 +72,7 @@ def find_outliers(
             issue="outlier",
             severity=_severity(score[position]),
             score=float(score[position] / (score[position] + OUTLIER_AT)),
-            action="look",
+            action="check",
             reason=(
                 f"Far from every class: {score[position]:.1f} times the usual spread above the median image "
                 f"({OUTLIER_AT:g} is the limit). Its {_NEAREST}th nearest image has cosine {cosines[position]:.2f}; "

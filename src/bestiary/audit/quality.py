@@ -23,16 +23,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.audit.findings import Finding, Issue, Severity
+from bestiary.audit.findings import Finding, Severity
 from bestiary.audit.image_statistics import Looks
+from bestiary.audit.issues import ISSUES
 
 _WAY_OF_THE_SET = 0.25
 # Of the span from black to white. JPEG of a grey photo strays by 2; a colour photo of a spider on a grey wall has 8.
 _GREY_CHROMA = 4 / 255
 _ODD_FACTOR, _LIKE_FACTOR, _LIKE_SHARE = 2.0, 1.25, 0.02
 _TINY_FACTOR = 4.0
-_MOST_SEVERE: dict[Issue, Severity] = {"odd_aspect_ratio": "medium"}
-_ISSUES: tuple[Issue, ...] = ("dark", "light", "blurry", "low_information", "odd_aspect_ratio", "odd_size")
+_MOST_SEVERE: dict[str, Severity] = {"odd_aspect_ratio": "medium"}
+_ISSUES: tuple[str, ...] = ("dark", "light", "blurry", "low_information", "odd_aspect_ratio", "odd_size")
 
 _Bools = npt.NDArray[np.bool_]
 
@@ -59,7 +60,7 @@ def find_quality_issues(images: pd.DataFrame, looks: Looks) -> list[Finding]:
     return found + _grey_among_colour(images, looks.values)
 
 
-def _cleanvision(issue: Issue, values: pd.DataFrame) -> tuple[npt.NDArray[np.float64], float, _Bools]:
+def _cleanvision(issue: str, values: pd.DataFrame) -> tuple[npt.NDArray[np.float64], float, _Bools]:
     """CleanVision's scores (1 is best), the bar they are held to, and what lies below it."""
     # Importing it takes 0.3 s, most of it for matplotlib.
     from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
@@ -85,7 +86,7 @@ def _rare_size(size: npt.NDArray[np.float64]) -> _Bools:
     return np.asarray(far & (alike <= max(1, _LIKE_SHARE * len(size))))
 
 
-def _severities(issue: Issue, scores: npt.NDArray[np.float64], bar: float, values: pd.DataFrame) -> list[Severity]:
+def _severities(issue: str, scores: npt.NDArray[np.float64], bar: float, values: pd.DataFrame) -> list[Severity]:
     """By how much of the way from the bar to the worst score an image has gone: a third is medium, two thirds high."""
     if issue == "odd_size":
         size = values["size"]
@@ -106,7 +107,7 @@ def _grey_among_colour(images: pd.DataFrame, values: pd.DataFrame) -> list[Findi
 
 
 def _told(
-    issue: Issue,
+    issue: str,
     images: pd.DataFrame,
     flagged: _Bools,
     scores: npt.NDArray[np.float64],
@@ -120,7 +121,7 @@ def _told(
             issue,
             severities[row],
             float(scores[row]),
-            "look",
+            "check",
             reasons[row],
             image_id=images["image_id"].iat[row],
             path=images["path"].iat[row],
@@ -130,29 +131,16 @@ def _told(
     ]
 
 
-def _told_by_class(
-    issue: Issue, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]
-) -> list[Finding]:
+def _told_by_class(issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]) -> list[Finding]:
     found = []
     for label in sorted(images["label"][flagged].unique()):
         own = (images["label"] == label).to_numpy()
         reason = (
-            f"{_NAMES[issue]}: {int((own & flagged).sum()):,} of the class's {int(own.sum()):,} images, and "
+            f"{ISSUES[issue].short}: {int((own & flagged).sum()):,} of the class's {int(own.sum()):,} images, and "
             f"{100 * flagged.mean():.0f} % of all. That is the way of this set; they are not listed one by one."
         )
-        found.append(Finding(issue, "low", float(scores[own & flagged].mean()), "look", reason, label=label))
+        found.append(Finding(issue, "low", float(scores[own & flagged].mean()), "check", reason, label=label))
     return found
-
-
-_NAMES: dict[Issue, str] = {
-    "dark": "Dark",
-    "light": "Light",
-    "blurry": "Blurry",
-    "low_information": "Little to see",
-    "odd_aspect_ratio": "Oddly shaped",
-    "odd_size": "Oddly sized",
-    "grayscale": "Grey",
-}
 
 
 def _why_dark(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
@@ -204,7 +192,7 @@ def _why_size(images: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     ]
 
 
-_REASONS: dict[Issue, Callable[[pd.DataFrame, pd.DataFrame], list[str]]] = {
+_REASONS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], list[str]]] = {
     "dark": _why_dark,
     "light": _why_light,
     "blurry": _why_blurry,

@@ -20,12 +20,13 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from bestiary.audit.answers import Decisions, answered, asked_about, is_settled, settled_key
+from bestiary.audit.answers import Decisions, answered, answers_key, asked_about, is_answered
 from bestiary.audit.balance import find_imbalance
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
-from bestiary.audit.findings import DUPLICATE_ISSUES, Finding, findings_table
+from bestiary.audit.findings import Finding, findings_table
 from bestiary.audit.image_statistics import Looks
+from bestiary.audit.issues import is_about_copies
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
 from bestiary.audit.leakage import measure_leakage
@@ -127,7 +128,7 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
             found += told
         with clock.part("outliers"):
             found += [] if outliers is None else outliers.result()
-    table = findings_table(finding for finding in found if not _is_settled(finding, subject.decisions))
+    table = findings_table(finding for finding in found if not _is_answered(finding, subject.decisions))
     summary |= {
         "images": len(images),
         "classes": len(class_names),
@@ -213,7 +214,7 @@ def _unreadable(index: pd.DataFrame) -> list[Finding]:
             issue="unreadable",
             severity="medium" if row.label else "low",
             score=1.0,
-            action="mend",
+            action="fix",
             reason=f"left out: {row.error}",
             image_id=row.image_id,
             path=row.path,
@@ -223,15 +224,15 @@ def _unreadable(index: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def _is_settled(finding: Finding, decisions: Decisions) -> bool:
-    return is_settled(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
+def _is_answered(finding: Finding, decisions: Decisions) -> bool:
+    return is_answered(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
 
 
 def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts = {}
     for issue, rows in table.groupby("issue", sort=False):
         images = set(rows["image_id"]) - {""}
-        if issue in DUPLICATE_ISSUES:
+        if is_about_copies(str(issue)):
             images = images.union(*rows["related"])
         counts[str(issue)] = {"findings": len(rows), "images": len(images)}
     return counts
@@ -253,7 +254,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, settled_key(decisions), "rules 3"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 3"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

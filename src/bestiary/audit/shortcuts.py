@@ -222,4 +222,4 @@ def _finding(name: str, told: _Told, own: npt.NDArray[np.bool_], table: pd.DataF
         f"{told.area:.2f} ({told.low:.2f} to {told.high:.2f}; chance is 0.50). Clearest in {column}: "
         f"{middle(within):.4g}, and {middle(without):.4g} in the others."
     )
-    return Finding("shortcut", severity, 2 * told.area - 1, "look", reason, label=name)
+    return Finding("shortcut", severity, 2 * told.area - 1, "check", reason, label=name)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, read_findings
+from bestiary.audit.findings import read_findings
+from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.index import read_index
 from bestiary.demo.planting import Fault, plant
@@ -88,5 +89,5 @@ def _named(finding: Any, paths: dict[str, str]) -> set[str]:
     """The files that a finding is about (those of a cluster are copies of one another), or its class."""
     if not finding.image_id:
         return {finding.label}
-    related = finding.related if finding.issue in DUPLICATE_ISSUES else ()
+    related = finding.related if is_about_copies(finding.issue) else ()
     return {paths[image_id] for image_id in (finding.image_id, *related)}

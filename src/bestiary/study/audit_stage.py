@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
-from bestiary.audit.findings import ISSUES, is_current, write_findings
+from bestiary.audit.findings import is_current, write_findings
 from bestiary.audit.image_statistics import Looks, look_at
+from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.run import Subject, audit_fingerprint, is_summarised, run_audit, write_summary

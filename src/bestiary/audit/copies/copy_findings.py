@@ -70,7 +70,7 @@ def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -
         yield Finding(
             issue="leak",
             severity="high",
-            action="divide anew",
+            action="split again",
             reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: {_harm(splits)}",
             **about,
         )
