@@ -40,11 +40,6 @@ def uses(config: Mapping[str, Any], setting: str) -> bool:
     return setting in ("", "backbone") or kind_of(config).uses(config, setting)
 
 
-def has_top3(class_count: int) -> bool:
-    """Whether top-3 accuracy says anything: among three classes the top three are all of them."""
-    return class_count > 3
-
-
 def interval(split: Mapping[str, Any] | None, measure: str) -> Mapping[str, Any]:
     """A figure of a split as `value`, `low`, `high`; empty where it has none."""
     return (split or {}).get(measure) or {}

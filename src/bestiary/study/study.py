@@ -234,6 +234,18 @@ class Study:
 
     # --- the stages
 
+    def make(self, stage: str) -> None:
+        """Make one stage of `stages.STAGES` by its name, unless it is current.
+
+        Raises:
+            UsageError: there is no such stage.
+            StudyError: a stage that it needs is missing or outdated.
+        """
+        if stage not in STAGES:
+            raise UsageError(f"no stage named {stage!r}: there are {', '.join(STAGES)}")
+        with self._at_work() as work:
+            work.bring(stage)
+
     def index(self) -> pd.DataFrame:
         """Read every file: one row a file, with the reason where it was left out."""
         with self._at_work() as work:
