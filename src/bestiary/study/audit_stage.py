@@ -32,13 +32,14 @@ class Evidence:
     """What the audit measures of all readable images, computed when it is first asked for."""
 
     def __init__(self, snapshot: Snapshot, progress: Progress) -> None:
+        self.images = snapshot.readable
         self._snapshot = snapshot
         self._progress = progress
 
     @cached_property
     def statistics(self) -> Looks:
         """Image statistics."""
-        return look_at(self._snapshot.readable, self._snapshot.data_root, progress=self._progress)
+        return look_at(self.images, self._snapshot.data_root, progress=self._progress)
 
     @cached_property
     def features(self) -> Features | None:
@@ -61,7 +62,7 @@ class Evidence:
                 f'is made with audit.backbone = "{NO_BACKBONE}"'
             ) from error
         geometry = backbone.preprocessing.geometry
-        pixels = PixelsOnDemand(self._snapshot.readable, self._snapshot.data_root, geometry=geometry)
+        pixels = PixelsOnDemand(self.images, self._snapshot.data_root, geometry=geometry)
         device = pick_device(self._snapshot.config.device)
         return feature_table(backbone, pixels, device=device, progress=self._progress).plain
 
