@@ -18,10 +18,9 @@ from typing import Literal, get_args
 import pandas as pd
 
 from bestiary.audit.issues import ISSUES, is_about_copies
-from bestiary.errors import BestiaryError
 from bestiary.store.files import write_text
 from bestiary.store.hashing import fingerprint as hash_of
-from bestiary.store.tables import read_table, table_fingerprint, write_table
+from bestiary.store.tables import read_table, write_table
 
 TABLE_NAME, CSV_NAME = "audit.parquet", "audit.csv"
 
@@ -76,22 +75,12 @@ def _finding_id(finding: Finding) -> str:
 
 def write_findings(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:
     """Write `audit.csv` and `audit.parquet`."""
-    write_text(study_dir / CSV_NAME, _sheet(table))
+    write_text(study_dir / CSV_NAME, as_csv(table))
     write_table(study_dir / TABLE_NAME, table, fingerprint=fingerprint)
 
 
-def is_current(study_dir: Path, *, fingerprint: str) -> bool:
-    """Whether both files lie there whole, of these inputs."""
-    if table_fingerprint(study_dir / TABLE_NAME) != fingerprint:
-        return False
-    try:
-        sheet = (study_dir / CSV_NAME).read_text(encoding="utf-8")
-        return sheet == _sheet(read_findings(study_dir))
-    except (BestiaryError, OSError, UnicodeDecodeError):
-        return False
-
-
-def _sheet(table: pd.DataFrame) -> str:
+def as_csv(table: pd.DataFrame) -> str:
+    """The text of `audit.csv`."""
     rows = table.assign(related=[" ".join(related) for related in table["related"]])
     return str(rows.to_csv(index=False, lineterminator="\n", float_format="%.4f"))
 

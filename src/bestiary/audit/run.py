@@ -262,14 +262,6 @@ def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str)
     write_json(study_dir / SUMMARY_NAME, {"fingerprint": fingerprint, **plain(summary)})
 
 
-def is_summarised(study_dir: Path, *, fingerprint: str) -> bool:
-    """Whether a whole summary of these inputs lies there."""
-    try:
-        return bool(read_summary(study_dir).get("fingerprint") == fingerprint)
-    except (BestiaryError, OSError):
-        return False
-
-
 def read_summary(study_dir: Path) -> dict[str, Any]:
     """Read `audit.json`.
 

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
-from bestiary.audit.findings import is_current, write_findings
+from bestiary.audit.findings import as_csv, write_findings
 from bestiary.audit.image_statistics import Looks, look_at
 from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
-from bestiary.audit.run import Subject, audit_fingerprint, is_summarised, run_audit, write_summary
+from bestiary.audit.run import Subject, audit_fingerprint, run_audit, write_summary
 from bestiary.config.schema import NO_BACKBONE, ModelConfig
 from bestiary.data.index import readable
-from bestiary.errors import WeightsError
+from bestiary.errors import BestiaryError, WeightsError
 from bestiary.progress import Progress
 from bestiary.runs.keys import is_local, weights_digest
 from bestiary.snapshot import Snapshot
@@ -119,8 +119,15 @@ def findings_key(work: Work) -> str:
 
 
 def has_findings(work: Work, key: str) -> bool:
-    """Whether the findings of these inputs lie there, with their spreadsheet and summary."""
-    return is_current(work.paths.folder, fingerprint=key) and is_summarised(work.paths.folder, fingerprint=key)
+    """Whether the findings of these inputs lie there whole, with their spreadsheet and summary."""
+    snapshot, paths = work.snapshot, work.paths
+    if table_fingerprint(paths.findings) != key:
+        return False
+    try:
+        sheet = paths.findings_csv.read_text(encoding="utf-8")
+        return sheet == as_csv(snapshot.findings) and snapshot.summary.get("fingerprint") == key
+    except (BestiaryError, OSError, UnicodeDecodeError):
+        return False
 
 
 def make_findings(work: Work, key: str) -> None:
