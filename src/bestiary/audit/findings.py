@@ -17,44 +17,24 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from bestiary.audit.issues import ISSUE, place
 from bestiary.errors import BestiaryError
-from bestiary.issue_names import ISSUES, Issue
 from bestiary.store.files import write_text
 from bestiary.store.hashing import fingerprint as hash_of
 from bestiary.store.tables import read_table, table_fingerprint, write_table
-
-__all__ = [
-    "COLUMNS",
-    "CSV_NAME",
-    "DUPLICATE_ISSUES",
-    "ISSUES",
-    "SEVERITIES",
-    "TABLE_NAME",
-    "Action",
-    "Finding",
-    "Issue",
-    "Severity",
-    "findings_table",
-    "is_current",
-    "read_findings",
-    "write_findings",
-]
 
 TABLE_NAME, CSV_NAME = "audit.parquet", "audit.csv"
 
 Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-Action = Literal["relabel", "drop", "keep one", "look", "collect", "divide anew", "mend"]
-
-# Findings whose images (the row's own and the related ones) are copies of one another.
-DUPLICATE_ISSUES: tuple[Issue, ...] = ("exact_duplicate", "near_duplicate", "label_conflict", "leak")
+Action = Literal["relabel", "drop", "keep one", "check", "collect", "rename", "split again", "fix"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong. See the module's head for what each field holds."""
 
-    issue: Issue
+    issue: str
     severity: Severity
     score: float
     action: Action
@@ -73,16 +53,16 @@ COLUMNS = ("finding_id", *(field.name for field in fields(Finding)))
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
-    """One row a finding: by severity, then in the order of `ISSUES`, then the highest score first."""
+    """One row a finding: by severity, then in the order of issues, then the highest score first."""
     rows = [{"finding_id": _finding_id(finding), **asdict(finding)} for finding in findings]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["related"] = [list(related) for related in table["related"]]
     keys = pd.DataFrame(
         {
             "severity": table["severity"].map(SEVERITIES.index),
-            "issue": table["issue"].map(ISSUES.index),
+            "issue": table["issue"].map(place),
             "score": -table["score"].astype(float),
-            "place": table["path"] + table["label"],
+            "path": table["path"] + table["label"],
         }
     )
     return table.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
@@ -90,7 +70,7 @@ def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
 
 def _finding_id(finding: Finding) -> str:
     subject = finding.image_id or finding.label
-    members = sorted(finding.related) if finding.issue in DUPLICATE_ISSUES else []
+    members = sorted(finding.related) if ISSUE[finding.issue].are_copies else []
     return hash_of([finding.issue, subject, members])[:12]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, read_findings
+from bestiary.audit.findings import read_findings
+from bestiary.audit.issues import ISSUE
 from bestiary.data.corrections.overlay import read_corrections
 from bestiary.data.index import read_index
 from bestiary.demo.planting import Fault, plant
@@ -29,8 +30,9 @@ def run_demo(out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
         StudyConflictError: `out` holds something that is no demo.
     """
     _claim(out)
-    progress.say(f"  scikit-learn's digits in colour, with faults of {len(ISSUES)} kinds, in {out / _IMAGES}")
     faults = plant(out / _IMAGES)
+    kinds = len({fault.kind for fault in faults})
+    progress.say(f"  scikit-learn's digits in colour, with faults of {kinds} kinds, in {out / _IMAGES}")
     study = Study.create(out / _IMAGES, out / _STUDY, recipe="demo", when_there="force", progress=progress)
     if decided := len(read_corrections(study.path)):
         progress.say(f"  corrections.csv has {counted(decided, 'decision')}: a fault that is corrected is not found")
@@ -64,7 +66,7 @@ def compare(faults: Sequence[Fault], findings: pd.DataFrame, index: pd.DataFrame
     paths = index.set_index("image_id")["path"].to_dict()
     everywhere = {fault.place for fault in faults}
     rows = []
-    for kind in ISSUES:
+    for kind in ISSUE:
         planted = [fault for fault in faults if fault.kind == kind]
         places = {fault.place for fault in planted}
         named = [_named(finding, paths) for finding in findings[findings["issue"] == kind].itertuples()]
@@ -88,5 +90,5 @@ def _named(finding: Any, paths: dict[str, str]) -> set[str]:
     """The files that a finding is about (those of a cluster are copies of one another), or its class."""
     if not finding.image_id:
         return {finding.label}
-    related = finding.related if finding.issue in DUPLICATE_ISSUES else ()
+    related = finding.related if ISSUE[finding.issue].are_copies else ()
     return {paths[image_id] for image_id in (finding.image_id, *related)}

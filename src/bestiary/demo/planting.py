@@ -16,7 +16,6 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from bestiary.audit.findings import Issue
 from bestiary.demo.drawing import ODDITIES, SIDE_PX, Strokes, draw_digit, draw_plainly
 
 # Images in train and in test. Those of the first five classes carry the faults.
@@ -40,7 +39,7 @@ class Fault:
         original: the path of what it is a copy of, or "".
     """
 
-    kind: Issue
+    kind: str
     place: str
     original: str = ""
 
@@ -252,7 +251,7 @@ def _grey(strokes: Strokes, random: np.random.Generator) -> Image.Image:
     return ImageOps.grayscale(draw_digit(strokes, random))
 
 
-_POOR: MappingProxyType[Issue, Callable[[Strokes, np.random.Generator], Image.Image]] = MappingProxyType(
+_POOR: MappingProxyType[str, Callable[[Strokes, np.random.Generator], Image.Image]] = MappingProxyType(
     {
         "dark": _dark,
         "light": _light,

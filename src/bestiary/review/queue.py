@@ -16,35 +16,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bestiary.audit.answers import answers, asked_about, is_settled
-from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, Issue
+from bestiary.audit.answers import answers, asked_about, is_decided
+from bestiary.audit.issues import ISSUE
 from bestiary.data.corrections.overlay import Correction
 from bestiary.data.index import class_names, readable
 from bestiary.issue_names import in_order
 
 Kind = Literal["image", "cluster", "note"]
-
-_QUALITY = "Is it good enough to learn from?"
-# Of each issue: what it is called on the page, and what a person has to settle.
-WORDS: Mapping[Issue, tuple[str, str]] = {
-    "unreadable": ("Unreadable file", "It is left out already. Mend or delete the file."),
-    "label_conflict": ("Same picture, two classes", "Which class is right? Relabel or drop what is wrong."),
-    "leak": ("Copies across given splits", "Keep one and drop the others, or keep them all."),
-    "label_error": ("Likely label error", "Is the label right?"),
-    "exact_duplicate": ("Exact copies", "Keep one and drop the others, or keep them all."),
-    "near_duplicate": ("Near copies", "Is it the same picture? Keep one, or keep them all."),
-    "outlier": ("Unlike every class", "Does it belong to this data set?"),
-    "shortcut": ("Told apart without looking", "Nothing to decide here: mind it when you collect."),
-    "small_class": ("Few images in a class", "Nothing to decide here: collect more."),
-    "imbalance": ("Classes of unequal size", "Nothing to decide here: mind it when you compare."),
-    "dark": ("Very dark", _QUALITY),
-    "light": ("Very bright", _QUALITY),
-    "blurry": ("Blurry", _QUALITY),
-    "low_information": ("Little to see", _QUALITY),
-    "odd_aspect_ratio": ("Odd shape", _QUALITY),
-    "odd_size": ("Odd size", _QUALITY),
-    "grayscale": ("Grey among colour", _QUALITY),
-}
 
 
 @dataclass(frozen=True)
@@ -95,7 +73,7 @@ class ReviewQueue:
         related = [str(image_id) for image_id in finding["related"]]
         asked = asked_about(finding["issue"], str(finding["image_id"]), related)
         members = tuple(image_id for image_id in asked if image_id in self._there)
-        if finding["issue"] in DUPLICATE_ISSUES:
+        if ISSUE[finding["issue"]].are_copies:
             return Item(finding, "cluster" if members else "note", members, ())
         nearby = tuple(image_id for image_id in related if image_id in self._there)
         return Item(finding, "image" if members else "note", members, nearby)
@@ -117,8 +95,8 @@ class ReviewQueue:
         return in_order(item.finding["issue"] for item in self._touched.get(image_id, []))
 
     def is_decided(self, item: Item, corrections: Mapping[str, Correction]) -> bool:
-        """Whether a finding asks for nothing more; see `audit.settled`. A note never is decided."""
-        return is_settled(item.finding["issue"], item.members, corrections)
+        """Whether a finding asks for nothing more; see `audit.answers`. A note never is decided."""
+        return is_decided(item.finding["issue"], item.members, corrections)
 
     def decided_among(self, image_ids: list[str], corrections: Mapping[str, Correction]) -> dict[str, bool]:
         """For each finding that one of these images belongs to, whether it is decided now."""
@@ -148,9 +126,9 @@ class ReviewQueue:
         return {
             "class_names": self.class_names,
             "issues": [
-                {"issue": issue, "title": WORDS[issue][0], "question": WORDS[issue][1]}
-                for issue in ISSUES
-                if issue in issues
+                {"issue": key, "title": issue.name, "question": issue.question}
+                for key, issue in ISSUE.items()
+                if key in issues
             ],
             "images": [{"id": image_id, **self._images[image_id]} for image_id in shown],
             "findings": [self._entry(item, place, corrections) for item in self.items],

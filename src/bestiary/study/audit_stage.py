@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
-from bestiary.audit.findings import ISSUES, is_current, write_findings
-from bestiary.audit.image_statistics import Looks, look_at
+from bestiary.audit.findings import is_current, write_findings
+from bestiary.audit.image_statistics import ImageStatistics, measure_images
+from bestiary.audit.issues import ISSUE
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.run import Subject, audit_fingerprint, is_summarised, run_audit, write_summary
@@ -35,9 +36,9 @@ class Evidence:
         self._progress = progress
 
     @cached_property
-    def statistics(self) -> Looks:
+    def statistics(self) -> ImageStatistics:
         """Image statistics."""
-        return look_at(self._snapshot.readable, self._snapshot.data_root, progress=self._progress)
+        return measure_images(self._snapshot.readable, self._snapshot.data_root, progress=self._progress)
 
     @cached_property
     def features(self) -> Features | None:
@@ -133,7 +134,7 @@ def make_findings(work: Work, key: str) -> None:
         images=images,
         features=None if features is None else features[rows],
         neighbours=evidence.neighbours if whole else None,
-        looks=evidence.statistics.subset(rows),
+        statistics=evidence.statistics.subset(rows),
         clusters=snapshot.clusters,
         decisions=snapshot.decisions,
     )
@@ -149,4 +150,4 @@ def _counts(table: pd.DataFrame) -> str:
     counts = table["issue"].value_counts()
     if counts.empty:
         return "no finding"
-    return ", ".join(f"{counts[issue]:,} {issue.replace('_', ' ')}" for issue in ISSUES if issue in counts)
+    return ", ".join(f"{counts[issue]:,} {issue.replace('_', ' ')}" for issue in ISSUE if issue in counts)
