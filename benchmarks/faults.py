@@ -37,6 +37,7 @@ from bestiary.audit.run import image_groups
 from bestiary.config.schema import DataConfig, ModelConfig, StudyConfig
 from bestiary.data.index import build_index
 from bestiary.progress import SILENT
+from bestiary.snapshot import Snapshot
 from bestiary.study.audit_stage import Evidence
 
 SEEDS = (101, 102, 103)
@@ -81,7 +82,9 @@ def measure(data: Path, place: Path, repeats: int) -> list[Row]:
 
 def _evidence(folder: Path) -> Evidence:
     config = StudyConfig(data=DataConfig(path=str(folder)), models={"majority": ModelConfig(backbone="majority")})
-    return Evidence(config, build_index(config.data), SILENT)
+    snapshot = Snapshot(folder, config)
+    snapshot.put(index=build_index(config.data))
+    return Evidence(snapshot, SILENT)
 
 
 def _row(values: Mapping[str, object]) -> Row:
@@ -138,7 +141,7 @@ def _same(pair: frozenset[str], planted: Planted, known: Pairs) -> bool:
 
 
 def _our_copies(evidence: Evidence) -> tuple[dict[str, list[str]], float]:
-    pictures, features = evidence.looks.grey, evidence.features
+    pictures, features = evidence.statistics.grey, evidence.features
     start = time.perf_counter()
     table = find_duplicates(evidence.images, pictures, features)
     seconds = time.perf_counter() - start
@@ -173,7 +176,7 @@ def _labels(folder: Path, kind: str, planted: Planted) -> list[Found]:
     names = sorted(set(images["label"]))
     labels = pd.Categorical(images["label"], categories=names).codes.astype(np.int64)
     wrong = images["path"].isin(planted.labels).to_numpy()
-    clusters = find_duplicates(images, evidence.looks.grey, features)
+    clusters = find_duplicates(images, evidence.statistics.grey, features)
 
     start = time.perf_counter()
     groups = image_groups(images, clusters)

@@ -23,8 +23,7 @@ from benchmarks.photos import Photos, cache_in, read
 from benchmarks.rows import OURS, Row, ratio
 from bestiary.config.schema import ModelConfig
 from bestiary.models import gradients
-from bestiary.models.learner import Labelled
-from bestiary.models.learners import build_learner
+from bestiary.models.learner import Labelled, build_learner
 from bestiary.timing import Clock
 
 IMAGES, EPOCHS = 256, 2

@@ -56,13 +56,14 @@ def ours(arguments: Sequence[str | Path], *, study: Path, splits: Path) -> Outco
         return Outcome(measured, None, note=_failure(measured, log))
     with splits.open(encoding="utf-8", newline="") as stream:
         if sorted(tuple(row.values()) for row in csv.DictReader(stream)) != sorted(read_splits(study)):
-            raise SystemExit("our study divided the photos otherwise than the peers: the test splits differ")
+            raise SystemExit("our study split the photos otherwise than the peers: the test splits differ")
     # A run's `run.toml` is written last, once its model is trained, saved and scored.
     written = sorted((file.stat().st_mtime, file.parent.name) for file in study.glob("runs/*/run.toml"))
     models_s, before = {}, (study / "splits.parquet").stat().st_mtime
     for moment, name in written:
         models_s[name], before = moment - before, moment
-    metrics = {name: json.loads((study / "runs" / name / "metrics.json").read_text("utf-8")) for name in models_s}
+    # Figures are made after all models are fitted.
+    metrics = {name: _figures(study / "runs" / name) for name in models_s}
     scored = metrics.get("baseline") or next(iter(metrics.values()))
     keep("ours-" + study.parent.name, {"models_s": models_s, "metrics": metrics})
     return Outcome(
@@ -143,3 +144,9 @@ def keep(name: str, figures: dict[str, Any]) -> None:
 
 def _failure(measured: Measured, log: Path) -> str:
     return f"exit code {measured.exit_code}: {last_line(log.read_text(encoding='utf-8', errors='replace'))}"
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    """What fitting found, and the figures of val and test."""
+    parts = [json.loads((run / name).read_text("utf-8")) for name in ("fit.json", "figures.json")]
+    return {key: value for part in parts for key, value in part.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bestiary.audit.findings import ISSUES
+from bestiary.audit.issues import ISSUES
 
 # Loaded by Python before anything else: every attempt to leave the machine is written down and refused.
 GUARD = """

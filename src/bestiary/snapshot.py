@@ -18,9 +18,12 @@ import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicate_groups, read_duplicates
 from bestiary.audit.findings import read_findings
+from bestiary.audit.issues import ISSUES
 from bestiary.audit.run import read_summary
 from bestiary.config.schema import StudyConfig
-from bestiary.data.corrections.overlay import Correction, corrected, passed_over, read_corrections, resolve
+from bestiary.data.corrections.csv_rows import Correction, refuse_unknown_issues
+from bestiary.data.corrections.overlay import corrected, resolve, skipped
+from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.datasets import data_root
 from bestiary.data.index import read_index, readable
 from bestiary.data.splits import present, read_splits, without
@@ -141,8 +144,14 @@ class Snapshot:
 
     @cached_property
     def corrections(self) -> list[Correction]:
-        """The rows of `corrections.csv`."""
-        return read_corrections(self.paths.folder)
+        """The rows of `corrections.csv`.
+
+        Raises:
+            CorrectionsError: a row has a wrong form, or names an issue that no audit finds.
+        """
+        rows = read_corrections(self.paths.folder)
+        refuse_unknown_issues(rows, ISSUES)
+        return rows
 
     @cached_property
     def decisions(self) -> dict[str, Correction]:
@@ -152,7 +161,7 @@ class Snapshot:
     @cached_property
     def skipped_corrections(self) -> list[tuple[Correction, str]]:
         """Corrections of images that are gone, and why they are skipped."""
-        return passed_over(self.corrections, self.index)
+        return skipped(self.corrections, self.index)
 
     @cached_property
     def corrected(self) -> pd.DataFrame:

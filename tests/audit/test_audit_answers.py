@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.audit.test_audit_audit import EACH, audited, subject
 
-from bestiary.audit.answers import LABEL_ISSUES, answered, answers, asked_about, is_settled
+from bestiary.audit.answers import answered, answers, asked_about, is_answered
 from bestiary.audit.copies.copy_findings import copy_findings
-from bestiary.audit.findings import DUPLICATE_ISSUES
+from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.audit.run import audit_fingerprint
 from bestiary.config.schema import AuditConfig, SplitConfig
-from bestiary.data.corrections.overlay import Correction
-from bestiary.issue_names import ISSUES
+from bestiary.data.corrections.csv_rows import Correction
 
 IMAGES = ("a", "b", "c")
 
@@ -68,13 +67,13 @@ def test_a_finding_asks_about_its_image_about_copies_or_about_none() -> None:
     ],
 )
 def test_which_findings_are_settled(issue: str, decisions: dict[str, Correction], wanted: bool) -> None:
-    assert is_settled(issue, asked_about(issue, "a", ["b", "c"]), decisions) is wanted
+    assert is_answered(issue, asked_about(issue, "a", ["b", "c"]), decisions) is wanted
 
 
 def test_what_asks_about_no_image_is_never_settled() -> None:
-    assert not is_settled("imbalance", (), {"a": keep()})
-    assert not is_settled("leak", ("a",), {})
-    assert is_settled("leak", ("a",), {"a": DROP})
+    assert not is_answered("imbalance", (), {"a": keep()})
+    assert not is_answered("leak", ("a",), {})
+    assert is_answered("leak", ("a",), {"a": DROP})
 
 
 issues = st.frozensets(st.sampled_from(ISSUES), min_size=1)
@@ -111,18 +110,18 @@ def test_a_decision_that_answers_more_never_unsettles(
     before = {image_id: row for image_id, row in drawn.items() if row is not None}
     after = {**before, image: more(before.get(image), further, kind)}
     members = asked_about(issue, "a", ["b", "c"])
-    assert is_settled(issue, members, before) <= is_settled(issue, members, after)
+    assert is_answered(issue, members, before) <= is_answered(issue, members, after)
     assert answered(before, issue) <= answered(after, issue)
 
 
 @given(st.sampled_from(ISSUES), st.dictionaries(st.sampled_from(IMAGES), rows.filter(bool), min_size=3))
-def test_where_every_image_is_answered_the_finding_is_settled_and_mostly_only_there(
+def test_where_every_image_is_answered_the_finding_is_answered_and_mostly_only_there(
     issue: str, decisions: dict[str, Correction]
 ) -> None:
     members = asked_about(issue, "a", ["b", "c"])
     each = all(issue in {one for one in ISSUES if answers(decisions[image_id], one)} for image_id in members)
-    one_left = issue in DUPLICATE_ISSUES and sum(decisions[image_id].action == "drop" for image_id in members) == 2
-    assert is_settled(issue, members, decisions) == (each or one_left)
+    one_left = is_about_copies(issue) and sum(decisions[image_id].action == "drop" for image_id in members) == 2
+    assert is_answered(issue, members, decisions) == (each or one_left)
 
 
 # --- the audit
@@ -145,7 +144,7 @@ def test_a_leak_stays_where_its_copies_were_kept_as_copies() -> None:
 
     def left(*named: str) -> list[str]:
         decisions = dict.fromkeys(images["image_id"], keep(*named))
-        return [issue for issue, members in findings if not is_settled(issue, members, decisions)]
+        return [issue for issue, members in findings if not is_answered(issue, members, decisions)]
 
     assert left("dark") == ["leak", "near_duplicate"]
     assert left("near_duplicate") == ["leak"]
@@ -170,5 +169,9 @@ def test_the_audit_is_made_anew_for_what_settles_and_not_for_who_or_when() -> No
     assert key(first, second) == key(second, first) != key(first)
 
 
-def test_names_of_label_issues_are_issues() -> None:
-    assert set(LABEL_ISSUES) < set(ISSUES)
+def test_a_new_label_answers_what_is_about_the_label() -> None:
+    assert {key for key, issue in ISSUES.items() if issue.answered_by_label} == {
+        "label_error",
+        "label_conflict",
+        "outlier",
+    }

@@ -45,7 +45,7 @@ def test_strangers_are_found_whatever_their_label(strangers: np.ndarray) -> None
     findings = find(made)
     assert {finding.image_id for finding in findings} == {f"id{420 + number:04d}" for number in range(4)}
     for finding in findings:
-        assert (finding.issue, finding.action, finding.label) == ("outlier", "look", "ant")
+        assert (finding.issue, finding.action, finding.label) == ("outlier", "check", "ant")
         assert 0.5 < finding.score < 1
         assert len(finding.related) == 8
         assert np.isnan(finding.p_label)

@@ -38,7 +38,7 @@ def test_every_fault_is_found_where_it_is(tmp_path: Path) -> None:
     assert {finding.path for finding in found} == set(faulty)
     for finding in found:
         assert 0 <= finding.score <= 1
-        assert (finding.label, finding.action, len(finding.image_id)) == ("cat", "look", 20)
+        assert (finding.label, finding.action, len(finding.image_id)) == ("cat", "check", 20)
         assert any(character.isdigit() for character in finding.reason)
 
 

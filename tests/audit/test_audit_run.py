@@ -13,7 +13,7 @@ from bestiary.audit.image_statistics import Looks
 from bestiary.audit.measures import COLUMNS
 from bestiary.audit.run import Subject, is_summarised, read_summary, run_audit, write_summary
 from bestiary.config.schema import AuditConfig, SplitConfig
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.errors import BestiaryError
 
 CLASSES, EACH = ("ant", "bee", "wasp"), 30

@@ -81,7 +81,7 @@ def test_planted_shortcut_is_found_in_its_family_and_class_alone(family: str) ->
         looks.values.loc[own, "border_top"] = 0.05
     findings, summary = found_in(images, looks)
     (finding,) = findings
-    assert (finding.issue, finding.label, finding.severity, finding.action) == ("shortcut", "cod", "high", "look")
+    assert (finding.issue, finding.label, finding.severity, finding.action) == ("shortcut", "cod", "high", "check")
     assert (finding.image_id, finding.path) == ("", "")
     assert f"by {family} alone" in finding.reason
     areas = {row["family"]: row["per_class"]["cod"] for row in summary}

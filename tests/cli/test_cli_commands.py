@@ -18,7 +18,7 @@ import pytest
 import typer
 
 from bestiary.cli.main import app, main, run
-from bestiary.runs import fit as experiment
+from bestiary.runs import fit
 from bestiary.study.study import Study
 
 # In the groups and in the order of `bestiary --help`.
@@ -93,7 +93,7 @@ def test_a_second_call_recomputes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = files_and_times(finished.path)
-    monkeypatch.setattr(experiment, "run_model", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(fit, "fit_model", lambda *_, **__: pytest.fail("trained again"))
     assert run(["study", str(shapes), "--out", str(finished.path), "--config", str(tiny_config), "-q"]) == 0
     assert files_and_times(finished.path) == before
     assert "winner" in capsys.readouterr().out
@@ -152,7 +152,7 @@ def test_a_renamed_class_folder_is_found_out(
     capsys.readouterr()
     assert run(call) == 0
     assert "the data changed" in capsys.readouterr().err
-    assert Study.open(tmp_path / "out").read_run("probe").metrics["class_names"] == ["ball", "bar", "frame"]
+    assert Study.open(tmp_path / "out").read_run("probe").fit["class_names"] == ["ball", "bar", "frame"]
     model = json.loads((tmp_path / "out" / "model" / "bundle.json").read_text())
     assert model["class_names"] == ["ball", "bar", "frame"]
 
@@ -229,7 +229,7 @@ def test_predict_agrees_with_the_run_s_own_predictions(finished: Study, shapes: 
     predicted = pd.read_parquet(out)
     predicted["path"] = [str(Path(path).relative_to(shapes)) for path in predicted["path"]]
     winner = finished.read_comparison()["winner"]
-    recorded = finished.read_run(winner).predictions.merge(finished.index()[["image_id", "path"]], on="image_id")
+    recorded = finished.predictions(winner).merge(finished.index_table[["image_id", "path"]], on="image_id")
     both = recorded.merge(predicted, on="path", validate="one_to_one")
     assert len(both) == len(recorded)
     assert (both["y_pred"] == both["label"]).mean() >= 0.95
@@ -333,7 +333,8 @@ def test_stopped_in_the_middle_and_started_again_it_ends_as_if_nothing_had_been(
     assert not (broken / "runs" / "cnn" / "run.toml").exists()
     assert checkpoint.exists()
     subprocess.run(_begin(shapes, tiny_config, broken, epochs=40), check=True, capture_output=True)
-    first, second = Study.open(whole).read_run("cnn"), Study.open(broken).read_run("cnn")
-    pd.testing.assert_frame_equal(first.predictions, second.predictions)
+    studies = Study.open(whole), Study.open(broken)
+    pd.testing.assert_frame_equal(*(study.predictions("cnn") for study in studies))
+    first, second = (study.read_run("cnn") for study in studies)
     pd.testing.assert_frame_equal(first.history.drop(columns="seconds"), second.history.drop(columns="seconds"))
     assert not checkpoint.exists()

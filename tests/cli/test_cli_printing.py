@@ -113,9 +113,9 @@ def test_findings_are_counted_and_the_first_are_shown_by_their_own_names(capsys:
     findings = [
         Finding("label_error", "high", 0.9, "relabel", "reason", image_id="a", path="猫\n.png", label="cat",
                 suggestion="dog"),
-        *(Finding("dark", "low", 0.5, "look", "reason", image_id=f"{n}", path=f"{n}.png", label="cat")
+        *(Finding("dark", "low", 0.5, "check", "reason", image_id=f"{n}", path=f"{n}.png", label="cat")
           for n in range(1200)),
-        Finding("small_class", "low", 0.5, "look", "reason", label="ant"),
+        Finding("small_class", "low", 0.5, "check", "reason", label="ant"),
     ]  # fmt: skip
     print_findings(findings_table(findings))
     out = capsys.readouterr().out

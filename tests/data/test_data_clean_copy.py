@@ -15,7 +15,8 @@ from PIL import Image
 from bestiary.config.schema import DataConfig
 from bestiary.data import clean_copy as module
 from bestiary.data.clean_copy import MANIFEST_COLUMNS, Applied, apply_corrections
-from bestiary.data.corrections.overlay import Correction, corrected
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.overlay import corrected
 from bestiary.data.index import build_index, readable
 from bestiary.errors import BestiaryError, CorrectionsError, DataError, UsageError
 

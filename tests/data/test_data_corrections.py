@@ -12,24 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bestiary.data.corrections import overlay as module
-from bestiary.data.corrections.overlay import (
-    CORRECTIONS_COLUMNS,
-    FILE_NAME,
-    Correction,
-    change,
-    corrected,
-    corrections_fingerprint,
-    decide,
-    read_corrections,
-    resolve,
-    revise,
-    undo,
-    write_corrections,
-)
+from bestiary.audit.issues import ISSUES
+from bestiary.data.corrections import saved
+from bestiary.data.corrections.csv_rows import CORRECTIONS_COLUMNS, FILE_NAME, Correction, refuse_unknown_issues
+from bestiary.data.corrections.overlay import corrected, corrections_fingerprint, resolve
+from bestiary.data.corrections.saved import change, decide, read_corrections, revise, undo, write_corrections
 from bestiary.data.index import index_fingerprint, is_dropped, readable, write_index
 from bestiary.errors import CorrectionsError, StudyError
-from bestiary.issue_names import ISSUES, in_order
 from bestiary.store.locks import exclusive
 
 HEAD = ",".join(CORRECTIONS_COLUMNS)
@@ -97,7 +86,7 @@ def sound(draw: st.DrawFn) -> Correction:
     names = draw(st.lists(visible.map(str.strip), max_size=2, unique=True))
     extra = tuple((name, draw(visible)) for name in names if name.casefold() not in CORRECTIONS_COLUMNS)
     at = draw(st.one_of(st.sampled_from(["", "2026-01-31T12:00:00Z"]), trimmed))
-    issues = in_order(draw(st.lists(st.sampled_from(ISSUES), max_size=4)))
+    issues = tuple(draw(st.lists(st.sampled_from(ISSUES), max_size=4, unique=True)))
     return Correction(image_id, path, action, label, draw(trimmed), at, issues, extra)  # type: ignore[arg-type]
 
 
@@ -170,12 +159,12 @@ def test_lines_are_counted_with_the_one_that_names_the_sign(tmp_path: Path) -> N
             read_corrections(put(tmp_path, text))
 
 
-@pytest.mark.parametrize("written", ["dark leak", "leak;dark", '"leak, dark"', " Dark ;; LEAK dark "])
-def test_issues_are_read_however_they_are_divided_and_written_with_a_space(tmp_path: Path, written: str) -> None:
+@pytest.mark.parametrize("written", ["outlier dark", "outlier;dark", '"outlier, dark"', " Outlier ;; DARK outlier "])
+def test_issues_are_read_in_their_order_and_written_in_alphabetical_order(tmp_path: Path, written: str) -> None:
     (row,) = read_corrections(put(tmp_path, f"path,action,issues\ncat/1.jpg,keep,{written}\n"))
-    assert row == Correction("", "cat/1.jpg", "keep", issues=("leak", "dark"))
+    assert row == Correction("", "cat/1.jpg", "keep", issues=("outlier", "dark"))
     write_corrections(tmp_path, [row])
-    assert (tmp_path / FILE_NAME).read_text() == f"{HEAD}\n,cat/1.jpg,keep,,,,leak dark\n"
+    assert (tmp_path / FILE_NAME).read_text() == f"{HEAD}\n,cat/1.jpg,keep,,,,dark outlier\n"
 
 
 def test_short_rows_and_few_columns_are_read(tmp_path: Path) -> None:
@@ -197,15 +186,15 @@ def test_a_row_over_two_lines_and_the_one_after_it_have_their_line(tmp_path: Pat
     [
         (b"", "corrections.csv is empty: delete it, or begin it with image_id,path"),
         (b"\n , ,\n", "corrections.csv is empty"),
-        ("path,action\nkött.jpg,drop\n".encode("latin-1"), "is not UTF-8 text: save it anew as 'CSV UTF-8'"),
-        ("path,action\n".encode("utf-16"), "is not UTF-8 text"),
+        ("path,action\nкошка.jpg,drop\n".encode("cp1251"), "line 2: this is not UTF-8 text. Save the file again as"),
+        ("path,action\na,drop\n".encode("utf-16-le"), "has zeros between its letters, as UTF-16 without its mark has"),
         ("cat/1.jpg,drop\n", "line 1: this should name the columns, image_id,path,action.*it is 'cat/1.jpg,drop'"),
         ("label,action\n", "line 1: this should name the columns"),
         ("path,label\n", "line 1: this should name the columns"),
         ("path,action,path\n", "line 1: two columns are named 'path': rename one"),
         ("path,action,Path\n", "line 1: two columns are named 'path'"),
-        ('path,action\na,drop\n"b,drop\n', "line 3: .*Mend the quotes of this row"),
-        ('path,action\n"a"b,drop\n', "line 2: .*Mend the quotes of this row"),
+        ('path,action\na,drop\n"b,drop\n', "line 3: .*Fix the quotes of this row"),
+        ('path,action\n"a"b,drop\n', "line 2: .*Fix the quotes of this row"),
         ("path,action\na,drop,more\n", r"line 2 \(a\): it has more values than there are columns: put quotes"),
         ("path,action,\na,drop,more\n", r"line 2 \(a\): it has more values than there are columns"),
         ("path,action,label\n,drop,\n", r"line 2 \(no image\): it names no image: fill in image_id or path"),
@@ -215,19 +204,31 @@ def test_a_row_over_two_lines_and_the_one_after_it_have_their_line(tmp_path: Pat
         ("path,action\na,relabel\n", r"line 2 \(a\): relabel to which class\?"),
         ("path,action,label\na,drop,cat\n", r"line 2 \(a\): label 'cat' means nothing with drop: empty it"),
         ("path,action,label\na,keep,cat\n", r"line 2 \(a\): label 'cat' means nothing with keep"),
-        (
-            "path,action,issues\na,keep,dark drak\n",
-            r"line 2 \(a\): issues names 'drak', which no audit finds: did you mean 'dark'\? there are unreadable, ",
-        ),
-        (
-            "path,action,issues\na,keep,elephant!\n",
-            "issues names 'elephant!', which no audit finds: there are unreadable",
-        ),
     ],
 )
-def test_a_file_of_a_wrong_form_names_line_and_mend(tmp_path: Path, content: str | bytes, words: str) -> None:
+def test_a_file_of_a_wrong_form_names_line_and_fix(tmp_path: Path, content: str | bytes, words: str) -> None:
     with pytest.raises(CorrectionsError, match=rf"corrections\.csv.*{words}|{words}"):
         read_corrections(put(tmp_path, content))
+
+
+def test_issues_that_no_audit_finds_are_refused_by_who_knows_them(tmp_path: Path) -> None:
+    rows = read_corrections(put(tmp_path, "path,action,issues\na,keep,dark drak\nb,keep,dark\nc,drop,elephant! x\n"))
+    with pytest.raises(CorrectionsError) as caught:
+        refuse_unknown_issues(rows, ISSUES)
+    head, first, second = str(caught.value).split("\n  ")
+    assert head == "corrections.csv: 2 rows have to be fixed"
+    assert first.startswith(
+        "line 2 (a): issues names 'drak', which no audit finds: did you mean 'dark'? there are unreadable, label_con"
+    )
+    assert second.startswith("line 4 (c): issues names 'elephant!', which no audit finds: there are unreadable, ")
+    refuse_unknown_issues(rows, {"dark", "drak", "elephant!", "x"})
+    refuse_unknown_issues([], ())
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16", "latin-1"])
+def test_any_certain_encoding_is_read(tmp_path: Path, codec: str) -> None:
+    (row,) = read_corrections(put(tmp_path, "path;action\nkött.jpg;drop\n".encode(codec)))
+    assert row == drop("kött.jpg")
 
 
 def test_up_to_ten_rows_are_told_and_the_others_counted(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_up_to_ten_rows_are_told_and_the_others_counted(tmp_path: Path) -> None:
     with pytest.raises(CorrectionsError) as caught:
         read_corrections(put(tmp_path, "path,action\n" + rows))
     lines = str(caught.value).split("\n  ")
-    assert lines[0] == "corrections.csv: 13 rows cannot be carried out"
+    assert lines[0] == "corrections.csv: 13 rows have to be fixed"
     assert [line.partition(" ")[2].partition(" ")[0] for line in lines[1:11]] == [str(n) for n in range(2, 12)]
     assert lines[11:] == ["and 3 more"]
 
@@ -323,7 +324,7 @@ def test_paths_that_differ_in_unicode_s_form_alone_are_one() -> None:
         ("old/t.jpg", content_id(1) + "-1", r"this copy is no longer in the data; its bytes are only at 'cat/1\.jpg'"),
     ],
 )
-def test_a_row_that_means_no_image_names_itself_and_the_mend(
+def test_a_row_that_means_no_image_names_itself_and_the_fix(
     index: pd.DataFrame, path: str, image_id: str, words: str
 ) -> None:
     row = Correction(image_id, path, "relabel", "dog", line=7)
@@ -375,11 +376,11 @@ def test_two_rows_that_agree_are_one(index: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("action", "first", "second", "both"),
     [
-        ("keep", ("dark",), ("leak",), ("leak", "dark")),
+        ("keep", ("dark",), ("leak",), ("dark", "leak")),
         ("keep", ("dark",), (), ()),  # all is well
         ("keep", (), ("dark",), ()),
         ("relabel", (), ("dark",), ("dark",)),
-        ("relabel", ("leak",), ("dark",), ("leak", "dark")),
+        ("relabel", ("leak",), ("dark", "leak"), ("leak", "dark")),
     ],
 )
 def test_two_rows_that_agree_answer_what_either_does(index: pd.DataFrame, action, first, second, both) -> None:
@@ -390,7 +391,7 @@ def test_two_rows_that_agree_answer_what_either_does(index: pd.DataFrame, action
 
 def test_all_bad_rows_are_told_at_once(index: pd.DataFrame) -> None:
     rows = [drop("no.jpg"), Correction("", "cat/1.jpg", "relabel", "x"), drop("cat/2.jpg"), drop("no2.jpg")]
-    with pytest.raises(CorrectionsError, match=r"3 rows cannot be carried out\n.*no\.jpg.*\n.*class 'x'.*\n.*no2"):
+    with pytest.raises(CorrectionsError, match=r"3 rows have to be fixed\n.*no\.jpg.*\n.*class 'x'.*\n.*no2"):
         resolve(rows, index)
 
 
@@ -447,8 +448,8 @@ def test_the_index_s_fingerprint_follows_labels_as_given_but_not_who_dropped(ind
     marks = {name: index_fingerprint(corrected(index, row)) for name, row in rows.items()}
     assert marks["none"] == marks["keep"]
     assert marks["drop"] == marks["drop by Eva"]
-    mended = index.assign(label=["dog", *index["label"][1:]])
-    assert len({marks["none"], marks["relabel"], marks["drop"], index_fingerprint(mended)}) == 4
+    fixed = index.assign(label=["dog", *index["label"][1:]])
+    assert len({marks["none"], marks["relabel"], marks["drop"], index_fingerprint(fixed)}) == 4
 
 
 def test_corrections_that_empty_a_class_are_told_so(index: pd.DataFrame) -> None:
@@ -602,7 +603,7 @@ def test_decisions_of_many_tabs_are_all_kept(tmp_path: Path) -> None:
 def test_a_running_study_does_not_block_deciding_but_another_writer_does(study: Path, monkeypatch) -> None:
     with exclusive(study / ".lock", busy="the study runs"):
         decide(study, drop("cat/1.jpg", content_id(1)))
-    monkeypatch.setattr(module, "_LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(saved, "_LOCK_WAIT_S", 0.05)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

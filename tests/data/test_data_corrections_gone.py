@@ -1,4 +1,4 @@
-"""Corrections of images that have gone from the data, or moved: what is done is passed over, no other copy is hit."""
+"""Corrections of images that are gone or moved: what is carried out is skipped, and no other copy is hit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,17 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bestiary.data.corrections.overlay import (
-    FILE_NAME,
-    Correction,
-    corrected,
-    decide,
-    passed_over,
-    read_corrections,
-    resolve,
-    undo,
-    write_corrections,
-)
+from bestiary.data.corrections.csv_rows import FILE_NAME, Correction
+from bestiary.data.corrections.overlay import corrected, resolve, skipped
+from bestiary.data.corrections.saved import decide, read_corrections, undo, write_corrections
 from bestiary.data.index import is_dropped
 from bestiary.errors import CorrectionsError
 from tests.data.test_data_corrections import content_id, index, index_of, meant
@@ -40,13 +32,13 @@ def drop(path: str = "", image_id: str = "") -> Correction:
         ("old/t.jpg", content_id(1) + "-1"),
     ],
 )
-def test_a_drop_or_keep_of_an_image_that_has_gone_is_passed_over(
+def test_a_drop_or_keep_of_an_image_that_has_gone_is_skipped(
     index: pd.DataFrame, action, path: str, image_id: str
 ) -> None:
     gone = Correction(image_id, path, action, reviewed_at=WHEN)
     rows = [replace(gone, line=2), replace(gone, line=3), drop("cat/1.jpg")]
     assert meant(index, *rows) == ["cat/1.jpg"]
-    assert [row for row, _ in passed_over(rows, index)] == rows[:2]
+    assert [row for row, _ in skipped(rows, index)] == rows[:2]
     table = corrected(index, rows)
     assert table.loc[is_dropped(table), "path"].tolist() == ["cat/1.jpg"]
     assert (table["label"] == index["label"]).all()

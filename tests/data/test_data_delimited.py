@@ -180,6 +180,6 @@ def test_what_the_csv_module_writes_is_read_as_it_reads_it(
 def test_problems_are_listed_up_to_ten() -> None:
     assert list_problems("t.csv", ["line 2: bad"]) == "t.csv, line 2: bad"
     listed = list_problems("t.csv", [f"line {number}: bad" for number in range(2, 15)]).split("\n  ")
-    assert listed[0] == "t.csv: 13 rows cannot be read as they are"
+    assert listed[0] == "t.csv: 13 rows have to be fixed"
     assert listed[1:11] == [f"line {number}: bad" for number in range(2, 12)]
     assert listed[11:] == ["and 3 more"]

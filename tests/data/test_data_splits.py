@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from bestiary.config.schema import SPLITS, SplitConfig
-from bestiary.data.corrections.overlay import Correction, corrected
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.overlay import corrected
 from bestiary.data.groups import group_ids
 from bestiary.data.splits import (
     allot,

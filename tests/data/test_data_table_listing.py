@@ -163,7 +163,7 @@ def test_unknown_splits_name_their_rows_and_what_is_allowed(tmp_path: Path) -> N
     with pytest.raises(DataError) as caught:
         listed(table(tmp_path, rows), split_column="part")
     first, *problems = str(caught.value).split("\n  ")
-    assert first.endswith("table.csv: 2 rows cannot be read as they are")
+    assert first.endswith("table.csv: 2 rows have to be fixed")
     allowed = "none of train, val, test. Write one of these, or leave it empty"
     assert problems == [f"line 3: split 'tset' is {allowed}", f"line 6: split 'foo' is {allowed}"]
     with pytest.raises(DataError, match=r"row 2: split 'tset' .*\n.*row 4: split 'foo'"):

@@ -118,7 +118,15 @@ def finding(kind: Any, path: str, *related: str, label: str = "") -> Finding:
     """A finding at a path; image ids are paths with a sign before them."""
     image_id = f"#{path}" if path else ""
     return Finding(
-        kind, "low", 0.5, "look", "", image_id=image_id, path=path, label=label, related=tuple(f"#{p}" for p in related)
+        kind,
+        "low",
+        0.5,
+        "check",
+        "",
+        image_id=image_id,
+        path=path,
+        label=label,
+        related=tuple(f"#{p}" for p in related),
     )
 
 

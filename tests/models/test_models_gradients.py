@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bestiary.models.learners import GradientLearner, Labelled, build_learner
 from safetensors.torch import save_file
 from small_models import CPU, model
 
@@ -18,7 +19,6 @@ from bestiary.data.pixels import pixel_table
 from bestiary.deploy.export import load_classifier
 from bestiary.models import gradients
 from bestiary.models.extract import activations
-from bestiary.models.learners import GradientLearner, Labelled, build_learner
 from bestiary.models.partial.convolutions import fast_convolutions
 from bestiary.progress import SILENT
 from bestiary.timing import Clock

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bestiary.models.learners import FrozenLearner, GradientLearner, Labelled, MajorityLearner, build_learner
 from sklearn.linear_model import LogisticRegression
 from small_models import CPU, model
 
@@ -16,7 +17,6 @@ from bestiary.data.index import build_index
 from bestiary.data.pixels import pixel_table
 from bestiary.models import frozen, gradients, training
 from bestiary.models.extract.features import feature_table
-from bestiary.models.learners import FrozenLearner, GradientLearner, Labelled, MajorityLearner, build_learner
 from bestiary.timing import Clock
 
 SIZE = {"size_px": 24, "interpolation": "bilinear"}

@@ -127,7 +127,7 @@ def _compare(folder: Path, config: StudyConfig, metrics: Mapping[str, Any], not_
         entry = {"model": name, "rank": rank, **about, **short, **kept}
         models.append(entry | {"versus_winner": None if rank == 1 else versus})
     winner = ranked[0] if ranked else None
-    write_json(folder / "comparison.json", {"winner": winner, "models": models, "not_run": not_run})
+    write_json(folder / "comparison.json", {"format": 2, "winner": winner, "models": models, "not_run": not_run})
 
 
 @pytest.fixture

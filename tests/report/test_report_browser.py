@@ -137,7 +137,7 @@ def test_no_table_is_cut_off(make_study, browser, count):
 
 
 def test_eight_settings_side_by_side_scroll_in_their_own_box(make_study, browser):
-    path = write_report(make_study(models=models_of(8)).folder)
+    path = write_report(make_study(models=models_of(8)).snapshot)
     open_at(browser, path, width=500)
     settings = next(table for table in tables(browser) if table["label"] == "Settings side by side")
     assert settings["scrolls"]
@@ -146,7 +146,7 @@ def test_eight_settings_side_by_side_scroll_in_their_own_box(make_study, browser
 
 @pytest.mark.parametrize("width", [1280, 1300])
 def test_the_ranking_of_six_models_fits_without_scrolling(make_study, browser, width):
-    path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(6)).folder)
+    path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(6)).snapshot)
     open_at(browser, path, width=width)
     ranking = next(table for table in tables(browser) if table["label"].startswith("Models, ranked"))
     assert not ranking["scrolls"]

@@ -8,14 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bestiary.audit.findings import ISSUES, Finding, findings_table, write_findings
-from bestiary.data.corrections.overlay import Correction, write_corrections
+from bestiary.audit.findings import Finding, findings_table, write_findings
+from bestiary.audit.issues import ISSUES
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.saved import write_corrections
 from bestiary.errors import CorrectionsError
 from bestiary.report.album import Album
 from bestiary.report.contents.as_given import as_given_table
 from bestiary.report.contents.fix_first import counts_table, finding_cards, findings_lead, open_findings
 from bestiary.report.contents.overview import KeyFigure, findings_figure
-from bestiary.report.issues import WORDS
 from bestiary.report.page import page_environment, write_report
 from bestiary.report.sections import build_sections
 from bestiary.report.study_record import StudyRecord, read_study
@@ -70,7 +71,7 @@ SUMMARY: dict[str, Any] = {
 def finding_of(issue: Any, row: Any, others: list[str], **values: Any) -> Finding:
     about = {"image_id": row.image_id, "path": row.path, "label": row.label, "related": tuple(others)}
     return Finding(
-        **{"issue": issue, "severity": "low", "score": 0.5, "action": "look", "reason": "why", **about, **values}
+        **{"issue": issue, "severity": "low", "score": 0.5, "action": "check", "reason": "why", **about, **values}
     )
 
 
@@ -121,9 +122,10 @@ def section_of(study: MadeStudy) -> str:
 
 
 def test_every_kind_has_its_words():
-    assert list(WORDS) == list(ISSUES)
     assert (
-        len({words.title for words in WORDS.values()}) == len({words.short for words in WORDS.values()}) == len(ISSUES)
+        len({words.title for words in ISSUES.values()})
+        == len({words.short for words in ISSUES.values()})
+        == len(ISSUES)
     )
 
 
@@ -134,7 +136,7 @@ def test_every_kind_of_finding_stands_in_the_tables_order(make_study):
     page = Page(section)
     assert re.findall(r'data-issue="(\w+)"', section) == list(dict.fromkeys(table["issue"]))
     for finding in table.itertuples():
-        assert WORDS[finding.issue].title in section
+        assert ISSUES[finding.issue].title in section
         assert finding.path in page.text
         if finding.issue not in ("label_error", "unreadable"):  # a card of its own words; a file's own reason
             assert f"About {finding.issue}." in page.text
@@ -174,7 +176,7 @@ def test_pictures_of_findings_are_there_once_and_larger(make_study):
     shown = set(re.findall(r'data-image="(\w+)"', section))
     assert shown <= standing.keys()
     assert "left out: no room" not in text
-    blurry = study.index["image_id"].iloc[ISSUES.index("blurry")]
+    blurry = study.index["image_id"].iloc[list(ISSUES).index("blurry")]
     sample = next(i for i in standing if i not in shown)
     assert len(standing[blurry]) > 2 * len(standing[sample])
 
@@ -222,7 +224,7 @@ def test_poor_images_that_matter_are_not_folded(make_study):
 
 def test_a_kind_that_is_the_way_of_the_set_is_a_sentence(make_study):
     study = make_study()
-    audit(study, [Finding("blurry", "low", 0.4, "look", "9 of the class's 12 images", label="dog")])
+    audit(study, [Finding("blurry", "low", 0.4, "check", "9 of the class's 12 images", label="dog")])
     section = rendered(study)
     assert '<bdi class="name">dog</bdi><span>9 of the class&#39;s 12 images.</span>' in section
     assert "<img" not in section

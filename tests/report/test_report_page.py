@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bestiary.config.recipes import load_config
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.report.page import write_report
 from bestiary.report.stamp import report_fingerprint
+from bestiary.snapshot import Snapshot
 from bestiary.store.tables import read_table, write_table
 
 HOSTILE = (
@@ -253,7 +255,7 @@ def test_a_study_with_only_its_index(make_study):
     assert page.text.count("not run yet") >= 3
 
 
-@pytest.mark.parametrize("name", ["history.parquet", "predictions.parquet", "metrics.json"])
+@pytest.mark.parametrize("name", ["history.parquet", "logits.parquet", "fit.json"])
 def test_an_incomplete_run_is_named_with_its_fix(make_study, name):
     study = make_study()
     (study.folder / "runs" / "probe" / name).unlink()
@@ -319,13 +321,13 @@ def test_the_same_study_gives_the_same_file(make_study):
 
 def test_no_study_names_the_fix(tmp_path):
     with pytest.raises(StudyError, match="bestiary study"):
-        write_report(tmp_path)
+        write_report(Snapshot(tmp_path, load_config(data_path="photos")))
 
 
 def test_a_damaged_file_of_a_run_is_named(make_study):
     study = make_study()
-    (study.folder / "runs" / "probe" / "metrics.json").write_text("{")
-    with pytest.raises(BestiaryError, match=r"metrics\.json is damaged"):
+    (study.folder / "runs" / "probe" / "fit.json").write_text("{")
+    with pytest.raises(BestiaryError, match=r"fit\.json is damaged"):
         write_report(study.snapshot)
 
 
@@ -342,8 +344,11 @@ def test_works_where_torch_cannot_be_imported(make_study):
         "import sys\n"
         "for name in ('torch', 'torchvision', 'timm', 'openvino'): sys.modules[name] = None\n"
         "from pathlib import Path\n"
+        "from bestiary.config.recipes import read_study_config\n"
         "from bestiary.report.page import write_report\n"
-        f"write_report(Path({str(study.folder)!r}))\n"
+        "from bestiary.snapshot import Snapshot\n"
+        f"folder = Path({str(study.folder)!r})\n"
+        "write_report(Snapshot(folder, read_study_config(folder / 'study.toml')))\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -161,7 +161,7 @@ def test_every_figure_takes_what_a_study_returns(make_study):
     assert sum(bar_lengths(plots.class_counts(made.index))) == len(made.index)
     assert sum(bar_lengths(plots.resolutions(made.index))) == len(made.index)
     assert len([axes for axes in plots.sample_grid(made.index, str(made.data)).axes if axes.images]) == 9
-    predictions = study.read_run("probe").predictions
+    predictions = study.predictions("probe")
     drawn = plots.confusion(predictions).axes[0].images[0].get_array()
     test = predictions[predictions["split"] == "test"]
     np.testing.assert_allclose(drawn, pd.crosstab(test["y_true"], test["y_pred"], normalize="index"))

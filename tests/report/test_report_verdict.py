@@ -49,7 +49,8 @@ def figures(confusion: list[list[int]], names: list[str], f1: list[float]) -> di
         {"class_name": name, "precision": 0.9, "recall": 0.8, "f1": value, "support": sum(row)}
         for name, value, row in zip(names, f1, confusion, strict=True)
     ]
-    return {"class_names": names, "test": {"per_class": per_class, "confusion": confusion}}
+    cells = [[i, j, count] for i, row in enumerate(confusion) for j, count in enumerate(row) if count]
+    return {"class_names": names, "test": {"per_class": per_class, "confusion": cells}}
 
 
 def said(comparison: dict[str, Any], metrics: dict[str, Any] | None = None) -> dict[str, str]:
@@ -308,9 +309,9 @@ def test_a_class_is_read_with_intervals_and_without():
     assert whole.f1 == whole.recall == whole.precision == ends
 
 
-def test_a_matrix_of_another_size_than_the_classes_is_none():
-    assert confusion({"confusion": [[1, 0], [0, 2]]}, ["a", "b"]).tolist() == [[1, 0], [0, 2]]
-    assert confusion({"confusion": [[1, 0], [0, 2]]}, ["a"]) is None
+def test_the_matrix_has_every_cell():
+    assert confusion({"confusion": [[0, 0, 1], [1, 1, 2]]}, ["a", "b"]).tolist() == [[1, 0], [0, 2]]
+    assert confusion({"confusion": []}, ["a"]).tolist() == [[0]]
     assert confusion({}, []) is None
 
 

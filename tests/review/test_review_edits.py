@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestiary.audit.answers import LABEL_ISSUES, answers
-from bestiary.data.corrections.overlay import Correction
-from bestiary.issue_names import ISSUES, Issue
-from bestiary.review.edits import IMAGE_ISSUES, Key, pressed
+from bestiary.audit.answers import answers
+from bestiary.audit.issues import ISSUES
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.review.edits import Key, image_issues, pressed
+
+IMAGE_ISSUES = image_issues()
+LABEL_ISSUES = tuple(key for key, issue in ISSUES.items() if issue.answered_by_label)
 
 
 def row(action: str, *issues: str) -> Correction:
@@ -70,7 +73,7 @@ names = st.lists(st.sampled_from(IMAGE_ISSUES), max_size=3, unique=True)
     st.sampled_from(IMAGE_ISSUES),
 )
 def test_a_key_answers_its_finding_and_what_was_let_stand_stays(
-    before: Correction | None, key: Key, issue: Issue
+    before: Correction | None, key: Key, issue: str
 ) -> None:
     after = pressed(key, issue, label="dog" if key == "relabel" else "", before=before)
     assert (after is not None and answers(after, issue)) == (key != "undo")
@@ -86,7 +89,7 @@ def test_a_key_answers_its_finding_and_what_was_let_stand_stays(
     ),
     st.sampled_from(IMAGE_ISSUES),
 )
-def test_a_drop_taken_back_leaves_what_was_let_stand_before_it(before: Correction | None, issue: Issue) -> None:
+def test_a_drop_taken_back_leaves_what_was_let_stand_before_it(before: Correction | None, issue: str) -> None:
     dropped = pressed("drop", issue, before=before)
     assert dropped is not None
     after = pressed("undo", issue, before=dropped)
@@ -97,4 +100,4 @@ def test_a_drop_taken_back_leaves_what_was_let_stand_before_it(before: Correctio
 
 
 def test_issues_of_an_image_are_those_that_are_asked_about_one() -> None:
-    assert set(ISSUES) - set(IMAGE_ISSUES) == {"unreadable", "shortcut", "small_class", "imbalance"}
+    assert set(ISSUES) - set(IMAGE_ISSUES) == {"unreadable", "shortcut", "similar_classes", "small_class", "imbalance"}

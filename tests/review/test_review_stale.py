@@ -13,8 +13,9 @@ import pytest
 from bestiary.audit.findings import Finding, findings_table, write_findings
 from bestiary.audit.mark import is_of, marked
 from bestiary.config.recipes import read_study_config
-from bestiary.data.corrections import overlay as correcting
-from bestiary.data.corrections.overlay import corrected, read_corrections
+from bestiary.data.corrections import saved
+from bestiary.data.corrections.overlay import corrected
+from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.index import build_index, read_index, write_index
 from bestiary.errors import StudyError
 from bestiary.review.server import ReviewServer
@@ -34,13 +35,13 @@ def test_of_two_servers_that_decide_at_once_one_is_told(review: MadeReview, monk
     for server in servers:
         server.start()
         ask(server, "queue")
-    both, held = threading.Barrier(2), correcting._held
+    both, held = threading.Barrier(2), saved._locked
 
     def wait(folder: Path) -> Any:
         both.wait(10)
         return held(folder)
 
-    monkeypatch.setattr(correcting, "_held", wait)
+    monkeypatch.setattr(saved, "_locked", wait)
     told: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def press(server: ReviewServer, name: str, *key: str) -> None:
@@ -76,7 +77,7 @@ def test_a_page_is_refused_where_ids_of_copies_have_shifted(review: MadeReview, 
     index = again_indexed(review)
     ids = dict(zip(index["path"], index["image_id"], strict=True))
     related = tuple(ids[path] for path in ("cat/002.png", "dog/zz.png", "cat/003.png") if path != own)
-    finding = Finding(issue, "high", 0.9, "look", "r", ids[own], own, own[:3], related)
+    finding = Finding(issue, "high", 0.9, "check", "r", ids[own], own, own[:3], related)
     write_findings(review.folder, findings_table([finding]), fingerprint=marked("made", index))
     ReviewServer(review.folder, reviewer="ann").close()
     shutil.copy(review.data / "cat/002.png", review.data / "cat/0.png")

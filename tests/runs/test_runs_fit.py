@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from scipy.stats import binom
 
 from bestiary.config.schema import StudyConfig
-from bestiary.data.corrections.overlay import Correction, corrected
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.overlay import corrected
 from bestiary.data.index import build_index, class_names
 from bestiary.data.splits import split_images
 from bestiary.errors import BestiaryError, StudyError

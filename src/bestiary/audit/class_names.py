@@ -39,4 +39,4 @@ def _finding(counts: dict[str, int]) -> Finding:
         f"{len(counts)} classes whose names differ only in case, spaces or Unicode form: {named}. Where they are one "
         "class, give them one name with data.rename."
     )
-    return Finding("similar_class_names", "high", 1.0, "rename", reason, label=most)
+    return Finding("similar_classes", "high", 1.0, "rename", reason, label=most)

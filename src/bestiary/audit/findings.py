@@ -17,11 +17,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from bestiary.audit.issues import ISSUE, place
-from bestiary.errors import BestiaryError
+from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.store.files import write_text
 from bestiary.store.hashing import fingerprint as hash_of
-from bestiary.store.tables import read_table, table_fingerprint, write_table
+from bestiary.store.tables import read_table, write_table
 
 TABLE_NAME, CSV_NAME = "audit.parquet", "audit.csv"
 
@@ -53,16 +52,16 @@ COLUMNS = ("finding_id", *(field.name for field in fields(Finding)))
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
-    """One row a finding: by severity, then in the order of issues, then the highest score first."""
+    """One row a finding: by severity, then in the order of `ISSUES`, then the highest score first."""
     rows = [{"finding_id": _finding_id(finding), **asdict(finding)} for finding in findings]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["related"] = [list(related) for related in table["related"]]
     keys = pd.DataFrame(
         {
             "severity": table["severity"].map(SEVERITIES.index),
-            "issue": table["issue"].map(place),
+            "issue": table["issue"].map(list(ISSUES).index),
             "score": -table["score"].astype(float),
-            "path": table["path"] + table["label"],
+            "place": table["path"] + table["label"],
         }
     )
     return table.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
@@ -70,28 +69,18 @@ def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
 
 def _finding_id(finding: Finding) -> str:
     subject = finding.image_id or finding.label
-    members = sorted(finding.related) if ISSUE[finding.issue].are_copies else []
+    members = sorted(finding.related) if is_about_copies(finding.issue) else []
     return hash_of([finding.issue, subject, members])[:12]
 
 
 def write_findings(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:
     """Write `audit.csv` and `audit.parquet`."""
-    write_text(study_dir / CSV_NAME, _sheet(table))
+    write_text(study_dir / CSV_NAME, as_csv(table))
     write_table(study_dir / TABLE_NAME, table, fingerprint=fingerprint)
 
 
-def is_current(study_dir: Path, *, fingerprint: str) -> bool:
-    """Whether both files lie there whole, of these inputs."""
-    if table_fingerprint(study_dir / TABLE_NAME) != fingerprint:
-        return False
-    try:
-        sheet = (study_dir / CSV_NAME).read_text(encoding="utf-8")
-        return sheet == _sheet(read_findings(study_dir))
-    except (BestiaryError, OSError, UnicodeDecodeError):
-        return False
-
-
-def _sheet(table: pd.DataFrame) -> str:
+def as_csv(table: pd.DataFrame) -> str:
+    """The text of `audit.csv`."""
     rows = table.assign(related=[" ".join(related) for related in table["related"]])
     return str(rows.to_csv(index=False, lineterminator="\n", float_format="%.4f"))
 

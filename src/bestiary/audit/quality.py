@@ -26,6 +26,7 @@ import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
 from bestiary.audit.image_statistics import ImageStatistics
+from bestiary.audit.issues import ISSUES
 
 _TYPICAL_SHARE = 0.25
 # Of the span from black to white. JPEG of a grey photo strays by 2; a colour photo of a spider on a grey wall has 8.
@@ -38,9 +39,8 @@ _Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Check:
-    """How a fault that CleanVision scores is reported: a word for it, the reason for each image, the worst severity."""
+    """How a fault that CleanVision scores is reported: the reason for each image, and the worst severity."""
 
-    word: str
     reasons: Callable[[pd.DataFrame, pd.DataFrame], list[str]]
     most_severe: Severity = "high"
 
@@ -65,7 +65,7 @@ def find_quality_issues(images: pd.DataFrame, statistics: ImageStatistics) -> li
             severities = _size_severities(values["size"])
         else:
             severities = _severities(scores, threshold, check.most_severe)
-        found += _reported(issue, check.word, images, flagged, 1 - scores, severities, check.reasons(images, values))
+        found += _reported(issue, images, flagged, 1 - scores, severities, check.reasons(images, values))
     return found + _grey_among_colour(images, values)
 
 
@@ -113,12 +113,11 @@ def _grey_among_colour(images: pd.DataFrame, values: pd.DataFrame) -> list[Findi
     flagged = grey & (share <= 0.5)
     reason = f"Grey, in a set of which {100 * (1 - grey.mean()):.0f} % is in colour."
     count = len(images)
-    return _reported("grayscale", "Grey", images, flagged, grey.astype(float), ["low"] * count, [reason] * count)
+    return _reported("grayscale", images, flagged, grey.astype(float), ["low"] * count, [reason] * count)
 
 
 def _reported(
     issue: str,
-    word: str,
     images: pd.DataFrame,
     flagged: _Bools,
     scores: npt.NDArray[np.float64],
@@ -126,7 +125,7 @@ def _reported(
     reasons: list[str],
 ) -> list[Finding]:
     if flagged.mean() > _TYPICAL_SHARE:
-        return _reported_by_class(issue, word, images, flagged, scores)
+        return _reported_by_class(issue, images, flagged, scores)
     return [
         Finding(
             issue,
@@ -143,13 +142,13 @@ def _reported(
 
 
 def _reported_by_class(
-    issue: str, word: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]
+    issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]
 ) -> list[Finding]:
     found = []
     for label in sorted(images["label"][flagged].unique()):
         own = (images["label"] == label).to_numpy()
         reason = (
-            f"{word}: {int((own & flagged).sum()):,} of the class's {int(own.sum()):,} images, and "
+            f"{ISSUES[issue].short}: {int((own & flagged).sum()):,} of the class's {int(own.sum()):,} images, and "
             f"{100 * flagged.mean():.0f} % of all. That is typical of this set; the images are not listed one by one."
         )
         found.append(Finding(issue, "low", float(scores[own & flagged].mean()), "check", reason, label=label))
@@ -203,10 +202,10 @@ def _why_size(images: pd.DataFrame, values: pd.DataFrame) -> list[str]:
 
 
 _CHECKS: Mapping[str, _Check] = {
-    "dark": _Check("Dark", _why_dark),
-    "light": _Check("Light", _why_light),
-    "blurry": _Check("Blurry", _why_blurry),
-    "low_information": _Check("Little to see", _why_empty),
-    "odd_aspect_ratio": _Check("Oddly shaped", _why_shape, "medium"),
-    "odd_size": _Check("Oddly sized", _why_size),
+    "dark": _Check(_why_dark),
+    "light": _Check(_why_light),
+    "blurry": _Check(_why_blurry),
+    "low_information": _Check(_why_empty),
+    "odd_aspect_ratio": _Check(_why_shape, "medium"),
+    "odd_size": _Check(_why_size),
 }

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from bestiary.audit.answers import Decisions, answered, answers_key, asked_about, is_decided
+from bestiary.audit.answers import Decisions, answered, answers_key, asked_about, is_answered
 from bestiary.audit.balance import find_imbalance
 from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
@@ -29,7 +29,7 @@ from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.files import find_unread
 from bestiary.audit.findings import Finding, findings_table
 from bestiary.audit.image_statistics import ImageStatistics
-from bestiary.audit.issues import ISSUE
+from bestiary.audit.issues import is_about_copies
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
 from bestiary.audit.leakage import measure_leakage
@@ -130,7 +130,7 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
             found += given_away
         with clock.part("outliers"):
             found += [] if outliers is None else outliers.result()
-    table = findings_table(finding for finding in found if not _is_decided(finding, subject.decisions))
+    table = findings_table(finding for finding in found if not _is_answered(finding, subject.decisions))
     summary |= {
         "images": len(images),
         "classes": len(class_names),
@@ -208,8 +208,8 @@ def image_groups(images: pd.DataFrame, clusters: pd.DataFrame) -> npt.NDArray[np
     return group_ids(images, duplicates=duplicate_groups(clusters, images["image_id"]))
 
 
-def _is_decided(finding: Finding, decisions: Decisions) -> bool:
-    return is_decided(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
+def _is_answered(finding: Finding, decisions: Decisions) -> bool:
+    return is_answered(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     counts = {}
     for issue, rows in table.groupby("issue", sort=False):
         images = set(rows["image_id"]) - {""}
-        if ISSUE[str(issue)].are_copies:
+        if is_about_copies(str(issue)):
             images = images.union(*rows["related"])
         counts[str(issue)] = {"findings": len(rows), "images": len(images)}
     return counts
@@ -261,14 +261,6 @@ def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConf
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:
     """Write `audit.json`."""
     write_json(study_dir / SUMMARY_NAME, {"fingerprint": fingerprint, **plain(summary)})
-
-
-def is_summarised(study_dir: Path, *, fingerprint: str) -> bool:
-    """Whether a whole summary of these inputs lies there."""
-    try:
-        return bool(read_summary(study_dir).get("fingerprint") == fingerprint)
-    except (BestiaryError, OSError):
-        return False
 
 
 def read_summary(study_dir: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def review(
     """Go through the findings on a local page; every decision is saved at once in corrections.csv."""
     import webbrowser
 
-    from bestiary.data.corrections.overlay import FILE_NAME
+    from bestiary.data.corrections.csv_rows import FILE_NAME
     from bestiary.review.server import serve
 
     def ready(url: str) -> None:

@@ -23,7 +23,8 @@ from typing import Literal
 import pandas as pd
 
 from bestiary.config.schema import SPLITS, DataConfig
-from bestiary.data.corrections.overlay import Correction, corrected, resolve
+from bestiary.data.corrections.csv_rows import Correction
+from bestiary.data.corrections.overlay import corrected, resolve
 from bestiary.data.index import is_dropped
 from bestiary.data.listing import SPLIT_FOLDERS, list_files
 from bestiary.errors import BestiaryError, DataError, UsageError

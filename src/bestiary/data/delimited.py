@@ -163,5 +163,5 @@ def list_problems(name: str, problems: Sequence[str]) -> str:
     if len(problems) == 1:
         return f"{name}, {problems[0]}"
     rest = [f"and {len(problems) - _MOST_LISTED} more"] if len(problems) > _MOST_LISTED else []
-    head = f"{name}: {len(problems):,} rows cannot be read as they are"
+    head = f"{name}: {len(problems):,} rows have to be fixed"
     return "\n  ".join([head, *problems[:_MOST_LISTED], *rest])

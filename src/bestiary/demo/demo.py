@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from bestiary.audit.findings import read_findings
-from bestiary.audit.issues import ISSUE
-from bestiary.data.corrections.overlay import read_corrections
+from bestiary.audit.issues import ISSUES, is_about_copies
+from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.index import read_index
 from bestiary.demo.planting import Fault, plant
 from bestiary.errors import StudyConflictError
@@ -66,7 +66,7 @@ def compare(faults: Sequence[Fault], findings: pd.DataFrame, index: pd.DataFrame
     paths = index.set_index("image_id")["path"].to_dict()
     everywhere = {fault.place for fault in faults}
     rows = []
-    for kind in ISSUE:
+    for kind in ISSUES:
         planted = [fault for fault in faults if fault.kind == kind]
         places = {fault.place for fault in planted}
         named = [_named(finding, paths) for finding in findings[findings["issue"] == kind].itertuples()]
@@ -90,5 +90,5 @@ def _named(finding: Any, paths: dict[str, str]) -> set[str]:
     """The files that a finding is about (those of a cluster are copies of one another), or its class."""
     if not finding.image_id:
         return {finding.label}
-    related = finding.related if ISSUE[finding.issue].are_copies else ()
+    related = finding.related if is_about_copies(finding.issue) else ()
     return {paths[image_id] for image_id in (finding.image_id, *related)}

@@ -35,6 +35,7 @@ class Metric:
             It is called with a part of the images at a time.
         of_counts: counts `(..., class_count)` → the figure `(...)`; it must do without the other axes.
         least_classes: with fewer it says nothing.
+        in_tables: whether tables of models and the model card show it; `comparison.csv` has all.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Metric:
     per_image: Callable[[Labels, Logits], Scores] | None = None
     of_counts: Callable[[ClassCounts], Fractions] | None = None
     least_classes: int = 2
+    in_tables: bool = True
 
     def applies(self, class_count: int) -> bool:
         """Whether the figure says something about a model of so many classes."""
@@ -99,6 +101,7 @@ METRICS: list[Metric] = [
         higher_is_better=True,
         meaning="The mean over the classes of the share of images taken for the class that belong to it.",
         of_counts=lambda counts: counts.mean(counts.precision),
+        in_tables=False,
     ),
     Metric(
         "macro_recall",
@@ -107,6 +110,7 @@ METRICS: list[Metric] = [
         higher_is_better=True,
         meaning="The mean over the classes of the share of its images that were found: the same as balanced accuracy.",
         of_counts=lambda counts: counts.mean(counts.recall),
+        in_tables=False,
     ),
     Metric(
         "macro_f1",

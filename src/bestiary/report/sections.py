@@ -43,7 +43,7 @@ class Section:
     short: str = ""
 
 
-SECTIONS: tuple[Section, ...] = (
+SECTIONS: list[Section] = [
     Section(
         "data",
         "The data",
@@ -98,7 +98,7 @@ SECTIONS: tuple[Section, ...] = (
             provenance.environment_by_model_table,
         ),
     ),
-)
+]
 
 
 @dataclass(frozen=True)

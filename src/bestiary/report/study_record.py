@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bestiary.config.schema import StudyConfig
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import is_dropped
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.runs.evaluation import predictions_table
@@ -126,7 +126,8 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
     records = {name: _read_run(snapshot, name, comparison, has_splits=has_splits) for name in config.models}
     ranked = [m["model"] for m in comparison.get("models") or [] if m["model"] in records]
     rest = sorted((name for name in records if name not in ranked), key=lambda name: not records[name].done)
-    audit = AuditRecord(snapshot.findings, snapshot.summary) if paths.findings.is_file() else None
+    summary = snapshot.summary if paths.audit_summary.is_file() else {}
+    audit = AuditRecord(snapshot.findings, summary) if paths.findings.is_file() else None
     return StudyRecord(
         folder=paths.folder,
         config=config,

@@ -15,8 +15,6 @@ from bestiary.config.kinds import kind_of
 from bestiary.evaluate.counts import dense_confusion
 from bestiary.report.words.wording import is_number
 
-_CACHED_STAGES = ("pixels", "features", "activations")
-
 
 def is_baseline(config: Mapping[str, Any]) -> bool:
     """Whether a model looks at no image: its errors say nothing about them, and it is never chosen.
@@ -40,11 +38,6 @@ def uses(config: Mapping[str, Any], setting: str) -> bool:
         setting: its dotted name, such as `optimizer.momentum`; `backbone` and "" (results) apply to every model.
     """
     return setting in ("", "backbone") or kind_of(config).uses(config, setting)
-
-
-def has_top3(class_count: int) -> bool:
-    """Whether top-3 accuracy says anything: among three classes the top three are all of them."""
-    return class_count > 3
 
 
 def interval(split: Mapping[str, Any] | None, measure: str) -> Mapping[str, Any]:
@@ -114,15 +107,10 @@ def cached_stages(figures: Mapping[str, Any]) -> list[Cached]:
     """The stages of a run that read what another model, an earlier run or the audit had computed.
 
     Args:
-        figures: `metrics.json` or a row of the comparison. Where it does not say what was cached, a stage counts as
-            cached that took time and has no rate: it computed nothing.
+        figures: of a run, or a row of the comparison.
     """
-    rates = figures.get("images_per_s") or {}
-    known: Mapping[str, int] | None = figures.get("cached")
-    if known is not None:
-        return [Cached(stage, count if stage in rates else 0) for stage, count in known.items() if count]
-    taken = figures.get("seconds") or {}
-    return [Cached(stage) for stage in _CACHED_STAGES if stage in taken and stage not in rates]
+    rates, known = figures.get("images_per_s") or {}, figures.get("cached") or {}
+    return [Cached(stage, count if stage in rates else 0) for stage, count in known.items() if count]
 
 
 def total_seconds(stages: Mapping[str, Any] | None) -> float | None:

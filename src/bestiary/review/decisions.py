@@ -13,9 +13,11 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bestiary.data.corrections.overlay import FILE_NAME, Correction, read_corrections, resolve, revise
+from bestiary.audit.issues import in_order
+from bestiary.data.corrections.csv_rows import FILE_NAME, Correction
+from bestiary.data.corrections.overlay import resolve
+from bestiary.data.corrections.saved import read_corrections, revise
 from bestiary.errors import UsageError
-from bestiary.issue_names import Issue, in_order
 from bestiary.review.edits import Key, pressed
 from bestiary.review.queue import ReviewQueue
 from bestiary.store.hashing import sha256_bytes
@@ -31,7 +33,7 @@ class Shown(BaseModel):
 
     action: Literal["keep", "relabel", "drop"]
     label: str
-    issues: tuple[Issue, ...]
+    issues: tuple[str, ...]
 
 
 class Former(Shown):
@@ -58,7 +60,7 @@ class Change(BaseModel):
     image_id: str
     action: Key | Literal["restore"]
     label: str = ""
-    issue: Issue
+    issue: str
     was: Shown | None
     former: Former | None = None
 

@@ -3,22 +3,23 @@
 In: the row as it is, or none, the key, and the finding's issue. Out: the row as it is to be, or none. Owns no file.
 
 An image has one row, and may have several findings. Each key answers the finding at hand and leaves standing what was
-answered of the image before; `audit.settled` says what a row answers.
+answered of the image before; `audit.answers` says what a row answers.
 """
 
 from typing import Literal
 
-from bestiary.audit.answers import LABEL_ISSUES
-from bestiary.data.corrections.overlay import Correction, CorrectionAction
-from bestiary.issue_names import ISSUES, Issue, in_order
+from bestiary.audit.issues import ISSUES, in_order, is_asked_about
+from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
 
 Key = Literal["keep", "relabel", "drop", "undo"]
 
-# Issues that are settled on an image; the others are about a class, or about a file that is left out already.
-IMAGE_ISSUES = tuple(name for name in ISSUES if name not in ("unreadable", "shortcut", "small_class", "imbalance"))
+
+def image_issues() -> tuple[str, ...]:
+    """The issues that are decided on an image; the others are about a class, or about a file that is left out."""
+    return tuple(key for key in ISSUES if is_asked_about(key))
 
 
-def pressed(key: Key, issue: Issue, *, label: str = "", before: Correction | None) -> Correction | None:
+def pressed(key: Key, issue: str, *, label: str = "", before: Correction | None) -> Correction | None:
     """The row after a key on a finding.
 
     `keep` lets the finding stand: its issue joins those of the row. On a finding about the label it also takes a
@@ -29,7 +30,7 @@ def pressed(key: Key, issue: Issue, *, label: str = "", before: Correction | Non
         key: what was pressed.
         issue: of the finding at hand.
         label: the new class, for `relabel`.
-        before: the image's row; a keep that names no issue stands for `IMAGE_ISSUES`.
+        before: the image's row; a keep that names no issue stands for `image_issues`.
 
     Returns:
         A row with action, label and issues alone; None: the image is to have none.
@@ -39,12 +40,12 @@ def pressed(key: Key, issue: Issue, *, label: str = "", before: Correction | Non
     if key == "drop":
         return _row("drop", "", rest)
     if key == "relabel":
-        return _row("relabel", label, tuple(name for name in (*named, issue) if name not in LABEL_ISSUES))
+        return _row("relabel", label, tuple(name for name in (*named, issue) if not ISSUES[name].answered_by_label))
     if key == "undo":
         return _row("keep", "", rest) if rest else None
     if before is not None and before.action == "keep" and not before.issues:
         return _row("keep")
-    if before is not None and before.action == "relabel" and issue not in LABEL_ISSUES:
+    if before is not None and before.action == "relabel" and not ISSUES[issue].answered_by_label:
         return _row("relabel", before.label, (*named, issue))
     return _row("keep", "", (*named, issue))
 
@@ -53,7 +54,7 @@ def _named(before: Correction | None) -> tuple[str, ...]:
     """The issues that were let stand, each by its name."""
     if before is None:
         return ()
-    return IMAGE_ISSUES if before.action == "keep" and not before.issues else before.issues
+    return image_issues() if before.action == "keep" and not before.issues else before.issues
 
 
 def _row(action: CorrectionAction, label: str = "", issues: tuple[str, ...] = ()) -> Correction:

@@ -16,11 +16,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bestiary.audit.answers import answers, asked_about, is_decided
-from bestiary.audit.issues import ISSUE
-from bestiary.data.corrections.overlay import Correction
+from bestiary.audit.answers import answers, asked_about, is_answered
+from bestiary.audit.issues import ISSUES, in_order, is_about_copies
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import class_names, readable
-from bestiary.issue_names import in_order
 
 Kind = Literal["image", "cluster", "note"]
 
@@ -73,7 +72,7 @@ class ReviewQueue:
         related = [str(image_id) for image_id in finding["related"]]
         asked = asked_about(finding["issue"], str(finding["image_id"]), related)
         members = tuple(image_id for image_id in asked if image_id in self._there)
-        if ISSUE[finding["issue"]].are_copies:
+        if is_about_copies(finding["issue"]):
             return Item(finding, "cluster" if members else "note", members, ())
         nearby = tuple(image_id for image_id in related if image_id in self._there)
         return Item(finding, "image" if members else "note", members, nearby)
@@ -95,8 +94,8 @@ class ReviewQueue:
         return in_order(item.finding["issue"] for item in self._touched.get(image_id, []))
 
     def is_decided(self, item: Item, corrections: Mapping[str, Correction]) -> bool:
-        """Whether a finding asks for nothing more; see `audit.answers`. A note never is decided."""
-        return is_decided(item.finding["issue"], item.members, corrections)
+        """Whether a finding asks for nothing more; see `audit.settled`. A note never is decided."""
+        return is_answered(item.finding["issue"], item.members, corrections)
 
     def decided_among(self, image_ids: list[str], corrections: Mapping[str, Correction]) -> dict[str, bool]:
         """For each finding that one of these images belongs to, whether it is decided now."""
@@ -126,9 +125,9 @@ class ReviewQueue:
         return {
             "class_names": self.class_names,
             "issues": [
-                {"issue": key, "title": issue.name, "question": issue.question}
-                for key, issue in ISSUE.items()
-                if key in issues
+                {"issue": issue, "title": ISSUES[issue].title, "question": ISSUES[issue].question}
+                for issue in ISSUES
+                if issue in issues
             ],
             "images": [{"id": image_id, **self._images[image_id]} for image_id in shown],
             "findings": [self._entry(item, place, corrections) for item in self.items],

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bestiary.data.corrections.overlay import Correction
+from bestiary.data.corrections.csv_rows import Correction
 from bestiary.errors import BestiaryError, ImageError, UsageError
 from bestiary.review.decisions import Change, Decisions, parse_changes
 from bestiary.review.pictures import LONG_SIDE_PX, Pictures

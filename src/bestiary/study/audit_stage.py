@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
-from bestiary.audit.findings import is_current, write_findings
+from bestiary.audit.findings import as_csv, write_findings
 from bestiary.audit.image_statistics import ImageStatistics, measure_images
-from bestiary.audit.issues import ISSUE
+from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
-from bestiary.audit.run import Subject, audit_fingerprint, is_summarised, run_audit, write_summary
+from bestiary.audit.run import Subject, audit_fingerprint, run_audit, write_summary
 from bestiary.config.schema import NO_BACKBONE, ModelConfig
 from bestiary.data.index import readable
-from bestiary.errors import WeightsError
+from bestiary.errors import BestiaryError, WeightsError
 from bestiary.progress import Progress
 from bestiary.runs.keys import is_local, weights_digest
 from bestiary.snapshot import Snapshot
@@ -32,13 +32,14 @@ class Evidence:
     """What the audit measures of all readable images, computed when it is first asked for."""
 
     def __init__(self, snapshot: Snapshot, progress: Progress) -> None:
+        self.images = snapshot.readable
         self._snapshot = snapshot
         self._progress = progress
 
     @cached_property
     def statistics(self) -> ImageStatistics:
         """Image statistics."""
-        return measure_images(self._snapshot.readable, self._snapshot.data_root, progress=self._progress)
+        return measure_images(self.images, self._snapshot.data_root, progress=self._progress)
 
     @cached_property
     def features(self) -> Features | None:
@@ -61,7 +62,7 @@ class Evidence:
                 f'is made with audit.backbone = "{NO_BACKBONE}"'
             ) from error
         geometry = backbone.preprocessing.geometry
-        pixels = PixelsOnDemand(self._snapshot.readable, self._snapshot.data_root, geometry=geometry)
+        pixels = PixelsOnDemand(self.images, self._snapshot.data_root, geometry=geometry)
         device = pick_device(self._snapshot.config.device)
         return feature_table(backbone, pixels, device=device, progress=self._progress).plain
 
@@ -118,8 +119,15 @@ def findings_key(work: Work) -> str:
 
 
 def has_findings(work: Work, key: str) -> bool:
-    """Whether the findings of these inputs lie there, with their spreadsheet and summary."""
-    return is_current(work.paths.folder, fingerprint=key) and is_summarised(work.paths.folder, fingerprint=key)
+    """Whether the findings of these inputs lie there whole, with their spreadsheet and summary."""
+    snapshot, paths = work.snapshot, work.paths
+    if table_fingerprint(paths.findings) != key:
+        return False
+    try:
+        sheet = paths.findings_csv.read_text(encoding="utf-8")
+        return sheet == as_csv(snapshot.findings) and snapshot.summary.get("fingerprint") == key
+    except (BestiaryError, OSError, UnicodeDecodeError):
+        return False
 
 
 def make_findings(work: Work, key: str) -> None:
@@ -150,4 +158,4 @@ def _counts(table: pd.DataFrame) -> str:
     counts = table["issue"].value_counts()
     if counts.empty:
         return "no finding"
-    return ", ".join(f"{counts[issue]:,} {issue.replace('_', ' ')}" for issue in ISSUE if issue in counts)
+    return ", ".join(f"{counts[issue]:,} {issue.replace('_', ' ')}" for issue in ISSUES if issue in counts)

@@ -56,8 +56,16 @@ def make_splits(work: Work, key: str) -> None:
     write_splits(folder, table, fingerprint=key, config=config)
     snapshot.put(splits_table=table)
     _say(work)
+    _say_skipped(work)
     if previous is not None and (moved := len(moved_images(previous, drawn))):
         work.progress.say(f"  {counted(moved, 'image')} changed sides: a new copy ties them to images of another side")
+
+
+def _say_skipped(work: Work) -> None:
+    if skipped := work.snapshot.skipped_corrections:
+        row, reason = skipped[0]
+        count = counted(len(skipped), "decision")
+        work.progress.say(f"  skipped: {count} about images that are gone; {row.path or row.image_id}: {reason}")
 
 
 def _say(work: Work) -> None:

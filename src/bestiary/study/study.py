@@ -16,7 +16,8 @@ import pandas as pd
 from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
 from bestiary.data.clean_copy import Applied, How, apply_corrections
-from bestiary.data.corrections.overlay import Correction, CorrectionAction, change
+from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
+from bestiary.data.corrections.saved import change
 from bestiary.data.datasets import data_root, is_table
 from bestiary.data.listing import list_files
 from bestiary.errors import StudyConflictError, StudyError, UsageError
@@ -232,6 +233,18 @@ class Study:
         return read_comparison(self._paths)
 
     # --- the stages
+
+    def make(self, stage: str) -> None:
+        """Make one stage of `stages.STAGES` by its name, unless it is current.
+
+        Raises:
+            UsageError: there is no such stage.
+            StudyError: a stage that it needs is missing or outdated.
+        """
+        if stage not in STAGES:
+            raise UsageError(f"no stage named {stage!r}: there are {', '.join(STAGES)}")
+        with self._at_work() as work:
+            work.bring(stage)
 
     def index(self) -> pd.DataFrame:
         """Read every file: one row a file, with the reason where it was left out."""

@@ -177,7 +177,7 @@ def refined(whole: Values, part: Values, windows: Values) -> Values:
     """
     for size, steps in zip((2, 1), _STEPS, strict=True):
         details = [band(_reduced(picture, size), *_BAND) for picture in (whole, part)]
-        windows = _refined(*details, windows, steps=steps)
+        windows = _refined(details[0], details[1], windows, steps=steps)
     return windows
 
 
@@ -193,12 +193,10 @@ def _refined(whole: Values, part: Values, windows: Values, *, steps: int) -> Val
     place = (np.arange(side, dtype=np.float32) + 0.5) / side
     best, most_alike = windows, np.full(count, -2, dtype=np.float32)
     for step in range(steps + 1):
-        (across, across_slope, _), (down, down_slope, _) = (
-            _sampling(windows[:, :2], side),
-            _sampling(windows[:, 2:], side),
-        )
+        across, across_slope, _ = _sampling(windows[:, :2], side)
+        down, down_slope, _ = _sampling(windows[:, 2:], side)
         rows = down @ whole
-        values = rows @ across.transpose(0, 2, 1)
+        values = np.asarray(rows @ across.transpose(0, 2, 1), dtype=np.float32)
         centred, length = _centred(values)
         alike = (centred * wanted).sum(axis=(1, 2))
         better = alike > most_alike
@@ -213,7 +211,6 @@ def _refined(whole: Values, part: Values, windows: Values, *, steps: int) -> Val
         missing = (wanted * length - values).reshape(count, side**2, 1)
         square = slopes @ slopes.transpose(0, 2, 1)
         square += _DAMPING * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(6, dtype=np.float32)
-        square += np.finfo(np.float32).tiny * np.eye(6, dtype=np.float32)  # of a flat picture
         change = np.linalg.solve(square.astype(np.float64), (slopes @ missing).astype(np.float64))[:, :4, 0]
         windows = windows + np.clip(change, -_LONGEST_STEP, _LONGEST_STEP).astype(np.float32)
         windows[:, 1::2] = np.clip(windows[:, 1::2], _LEAST_SCALE, _MOST_SCALE)
@@ -235,7 +232,8 @@ def cut(whole: Values, windows: Values) -> tuple[Values, npt.NDArray[np.bool_]]:
     """
     side = whole.shape[1]
     (across, _, has_column), (down, _, has_row) = _sampling(windows[:, :2], side), _sampling(windows[:, 2:], side)
-    return down @ whole @ across.transpose(0, 2, 1), has_row[:, :, None] & has_column[:, None, :]
+    window = np.asarray(down @ whole @ across.transpose(0, 2, 1), dtype=np.float32)
+    return window, has_row[:, :, None] & has_column[:, None, :]
 
 
 def _sampling(spans: Values, side: int) -> tuple[Values, Values, npt.NDArray[np.bool_]]:
@@ -243,8 +241,8 @@ def _sampling(spans: Values, side: int) -> tuple[Values, Values, npt.NDArray[np.
     at = (spans[:, :1] + spans[:, 1:] * (np.arange(side, dtype=np.float32) + 0.5) / side) * side - 0.5
     inside = (at > -1) & (at < side)
     distance = np.clip(at, 0, side - 1)[:, :, None] - np.arange(side, dtype=np.float32)
-    weights = np.maximum(1 - np.abs(distance), 0)
-    slopes = np.copysign(weights > 0, -distance)
+    weights = np.maximum(1 - np.abs(distance), 0, dtype=np.float32)
+    slopes = np.copysign(weights > 0, -distance, dtype=np.float32)
     return weights, slopes, inside
 
 

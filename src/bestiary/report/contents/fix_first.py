@@ -7,18 +7,21 @@ Findings that a person has decided are left out of all counts; how many they are
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from bestiary.audit.answers import asked_about, is_decided
+from bestiary.audit.answers import asked_about, is_answered
 from bestiary.audit.findings import COLUMNS
-from bestiary.audit.issues import ISSUE, Issue, Kind
+from bestiary.audit.issues import ISSUES, Issue, is_about_copies
 from bestiary.report.parts import Part, Table, Text
 from bestiary.report.study_record import StudyRecord
 from bestiary.report.words.wording import counted, is_number, percent, whole
 
+Kind = Literal["judged", "copies", "image", "file", "class"]
+
+_OPEN_CARDS: Mapping[Kind, int] = {"judged": 6, "copies": 3, "image": 6, "file": 6, "class": 6}
 _NEAR, _COPIES = 5, 6
 
 
@@ -87,7 +90,7 @@ def open_findings(study: StudyRecord) -> pd.DataFrame:
 
     def decided(row: Mapping[str, Any]) -> bool:
         asked = asked_about(row["issue"], row["image_id"], row["related"])
-        return is_decided(row["issue"], [image_id for image_id in asked if image_id in there], study.corrections)
+        return is_answered(row["issue"], [image_id for image_id in asked if image_id in there], study.corrections)
 
     is_open = [not decided(row) for row in table.to_dict("records")]
     return table[np.array(is_open, dtype=bool)].reset_index(drop=True)
@@ -126,7 +129,7 @@ def _lead(findings: pd.DataFrame, *, decided: int, audited: Any) -> str:
     if findings.empty:
         return f"{checked} and {'has no open finding' if decided else 'found nothing'}.{since}"
     images: set[str] = set(findings["image_id"]) - {""}
-    for related in findings.loc[findings["issue"].map(lambda issue: ISSUE[issue].are_copies), "related"]:
+    for related in findings.loc[findings["issue"].map(is_about_copies).astype(bool), "related"]:
         images.update(related)
     high = int((findings["severity"] == "high").sum())
     urgent = f"{whole(high)} {'is' if high == 1 else 'are'} urgent" if high else "none is urgent"
@@ -161,16 +164,21 @@ class _Images:
         return Still(image_id=image_id, path=str(row["path"]), label=str(row["label"]), note=size)
 
 
-def _group(key: str, rows: pd.DataFrame, images: _Images) -> Group:
-    issue = ISSUE[key]
+def _kind(issue: Issue) -> Kind:
+    return "judged" if issue.with_neighbours else issue.about
+
+
+def _group(issue: str, rows: pd.DataFrame, images: _Images) -> Group:
+    about = ISSUES[issue]
+    kind, most = _kind(about), about.most_cards
     # Pictures of what hardly matters are there for those who ask.
-    minor = issue.kind == "image" and set(rows["severity"]) == {"low"}
-    opened = 0 if minor else issue.open_cards
-    cards = tuple(_card(row, issue.kind, images) for row in rows.head(issue.most_cards).to_dict("records"))
+    minor = kind == "image" and set(rows["severity"]) == {"low"}
+    opened = 0 if minor else _OPEN_CARDS[kind]
+    cards = tuple(_card(row, kind, images) for row in rows.head(most).to_dict("records"))
     return Group(
-        issue=key,
-        kind=issue.kind,
-        words=issue,
+        issue=issue,
+        kind=kind,
+        words=about,
         count=whole(len(rows)),
         cards=cards[:opened],
         folded=cards[opened:],
@@ -207,7 +215,7 @@ def counts_table(study: StudyRecord) -> Table | None:
     if findings.empty:
         return None
     present = set(findings["issue"])
-    issues = [issue for issue in ISSUE if issue in present]
+    issues = [issue for issue in ISSUES if issue in present]
     labels = sorted(set(findings["label"]) - {""}) + ([""] if (findings["label"] == "").any() else [])
     counts = findings.groupby(["label", "issue"]).size().to_dict()
     rows = []
@@ -217,7 +225,7 @@ def counts_table(study: StudyRecord) -> Table | None:
     totals = [int((findings["issue"] == issue).sum()) for issue in issues]
     rows.append(["All", *map(whole, totals), whole(len(findings))])
     return Table(
-        ["Class", *(ISSUE[issue].short for issue in issues), "All"],
+        ["Class", *(ISSUES[issue].short for issue in issues), "All"],
         rows,
         marked=frozenset({len(rows) - 1}),
         label="Findings by class and kind",

@@ -3,18 +3,18 @@
 In: a `StudyRecord`. Out: parts of the sections about all models. Owns no file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from bestiary.evaluate.metrics import METRICS, Metric
 from bestiary.report.figures import plots
 from bestiary.report.parts import Cell, Plot, Statements, Table, Text, draw_plot
 from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import (
     cached_stages,
     describe,
-    has_top3,
     interval,
     paired_test_name,
     total_seconds,
@@ -42,9 +42,10 @@ def ranking_table(study: StudyRecord) -> Table | Text:
     models = study.comparison["models"]
     if not models:
         return Text(["No model has been run."])
-    with_top3 = has_top3(len(study.class_names))
-    columns = ["Model", "Validation accuracy", "Test accuracy", "Difference to winner", "Balanced accuracy"]
-    columns += ["Macro F1", "Log loss", *(["Top-3 accuracy"] if with_top3 else []), "Parameters", "Seconds"]
+    # Accuracy stands first, with the difference to the winner in it.
+    others = [metric for metric in METRICS if metric.in_tables and metric.name != "accuracy" and _has(models, metric)]
+    columns = ["Model", "Validation accuracy", "Test accuracy", "Difference to winner"]
+    columns += [*(metric.title for metric in others), "Parameters", "Seconds"]
     # What was cached stands in the run's own figures.
     metrics = {run.name: run.metrics for run in study.done}
     rows = []
@@ -55,13 +56,7 @@ def ranking_table(study: StudyRecord) -> Table | Text:
             _measured(model.get("val"), "accuracy"),
             _measured(test, "accuracy"),
             _versus_winner(model),
-            _measured(test, "balanced_accuracy"),
-            _measured(test, "macro_f1"),
-            Cell(decimal(value(test, "log_loss"), 3), _decimal_ends(test, "log_loss")),
-        ]
-        if with_top3:
-            row.append(_measured(test, "top3_accuracy"))
-        row += [
+            *(_measured(test, metric.name, unit=metric.unit) for metric in others),
             Cell(_millions(parameters.get("total")), f"{_millions(parameters.get('trainable'))} trained"),
             _seconds(metrics.get(model["model"]) or model),
         ]
@@ -98,7 +93,14 @@ def _ranking_note(models: list[Mapping[str, Any]], *, cached: bool) -> str:
     return note
 
 
-def _measured(split: Mapping[str, Any] | None, measure: str) -> Cell:
+def _has(models: Sequence[Mapping[str, Any]], metric: Metric) -> bool:
+    """Whether a metric was measured: among three classes there is no top three."""
+    return any(metric.name in (model.get("test") or {}) for model in models)
+
+
+def _measured(split: Mapping[str, Any] | None, measure: str, *, unit: str = "fraction") -> Cell:
+    if unit != "fraction":
+        return Cell(decimal(value(split, measure), 3), _decimal_ends(split or {}, measure))
     return Cell(percent(value(split, measure)), _percent_ends(interval(split, measure)))
 
 
