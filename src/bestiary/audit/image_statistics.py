@@ -1,7 +1,8 @@
-"""Looks: each image in numbers, and a small grey picture of it; measured once, kept on disk.
+"""Image statistics: each image in numbers, and a small grey picture of it; measured once, kept on disk.
 
-In: index rows. Out: `Looks`. Owns `looks/` in the cache home: one row store for each version of the measures, keyed by
-the SHA-256 of the file. A row is the grey picture followed by the numbers, so that an image has both or neither.
+In: index rows. Out: `ImageStatistics`. Owns `image_statistics/` in the cache home: one row store for each version of
+the measures, keyed by the SHA-256 of the file. A row is the grey picture followed by the numbers, so that an image has
+both or neither.
 """
 
 import os
@@ -33,8 +34,8 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What some images look like, in numbers and in small.
+class ImageStatistics:
+    """Some images in numbers, and each as a small grey picture.
 
     Attributes:
         values: one row an image, in their order, with a RangeIndex; the columns are `measures.COLUMNS`, and
@@ -50,18 +51,18 @@ class Looks:
     measured: int
     seconds: float
 
-    def subset(self, positions: npt.NDArray[np.int64]) -> "Looks":
+    def subset(self, positions: npt.NDArray[np.int64]) -> "ImageStatistics":
         """Fewer or reordered images."""
-        return Looks(self.values.iloc[positions].reset_index(drop=True), self.grey[positions], 0, 0.0)
+        return ImageStatistics(self.values.iloc[positions].reset_index(drop=True), self.grey[positions], 0, 0.0)
 
 
-def look_at(images: pd.DataFrame, root: Path, *, progress: Progress = SILENT) -> Looks:
-    """Measure images, in parallel those that the cache lacks.
+def measure_images(images: pd.DataFrame, root: Path, *, progress: Progress = SILENT) -> ImageStatistics:
+    """Measure images; those that the cache lacks in parallel.
 
     Args:
         images: index rows with `path`, `sha256`, `width_px` and `height_px`, all readable.
         root: the folder that paths are relative to.
-        progress: told of each image measured.
+        progress: counts the images measured.
 
     Raises:
         DataError: a file changed or became unreadable since it was indexed; names it.
@@ -80,24 +81,24 @@ def look_at(images: pd.DataFrame, root: Path, *, progress: Progress = SILENT) ->
     width, height = images["width_px"].to_numpy(np.float64), images["height_px"].to_numpy(np.float64)
     values["aspect_ratio"] = np.minimum(width / height, height / width)
     values["size"] = np.sqrt(width * height)
-    return Looks(values, grey, len(missing), time.perf_counter() - start)
+    return ImageStatistics(values, grey, len(missing), time.perf_counter() - start)
 
 
 def _store() -> RowStore:
     about = {
-        "looks": list(COLUMNS),
+        "measures": list(COLUMNS),
         "grey_px": GREY_PX,
         "version": VERSION,
         "pillow": version("pillow"),
     }
-    folder = cache_home() / "looks" / f"v{VERSION}-{fingerprint(about)}"
+    folder = cache_home() / "image_statistics" / f"v{VERSION}-{fingerprint(about)}"
     return RowStore(folder, shape=(_ROW_BYTES,), dtype=np.uint8, about=about)
 
 
 def _measure_into(store: RowStore, images: pd.DataFrame, root: Path, progress: Progress) -> None:
     work = list(zip(images["path"], images["sha256"], strict=True))
     with (
-        progress.track("looks", len(work), unit="images") as task,
+        progress.track("image statistics", len(work), unit="images") as task,
         # More threads than cores only wait for the interpreter's lock: 6 take 3.3 s where 2 take 2.9 s.
         ThreadPoolExecutor(os.cpu_count()) as pool,
         appending(store) as append,

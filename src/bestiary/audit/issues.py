@@ -198,6 +198,15 @@ _ALL = (
         fix="Drop them where the class does not need them.",
         question=_QUALITY,
     ),
+    Issue(
+        "other_files",
+        "file",
+        title="Files that are no images",
+        short="Other files",
+        effect="They are left out, and change nothing.",
+        fix="Leave them, or move them out of the folder.",
+        question=f"{_NOTHING}they are left out.",
+    ),
 )
 
 ISSUES: dict[str, Issue] = {issue.key: issue for issue in _ALL}

@@ -84,7 +84,7 @@ def measure_leakage(
     all classes. The honest probe is fitted on train less every image whose group is in test; the leaky one on train
     less as many images whose group is not, of the same classes as far as there are any, so that both see equally many
     (fewer only where train has not so many others).
-    The interval of the difference draws groups of copies anew with each image's mean over the draws (percentile
+    The interval of the difference draws groups of copies again with each image's mean over the draws (percentile
     bootstrap): it holds for other photos of this kind, and does not treat overlapping test parts as independent.
     Draws in which nothing leaks count as no difference; where none leaks, nothing is fitted.
 
@@ -96,7 +96,7 @@ def measure_leakage(
         test_fraction: in (0, 1).
         seeds: how many splits.
         seed: of the first.
-        progress: told of each split.
+        progress: counts the splits.
     """
     sizes = np.bincount(np.unique(groups, return_inverse=True)[1])
     copies = int(sizes[sizes > 1].sum())

@@ -1,6 +1,6 @@
 """Measures: an RGB image → the numbers by which quality and shortcuts are judged, and a small grey picture.
 
-In: decoded images. Out: arrays. Owns no file; `looks` caches what comes out.
+In: decoded images. Out: arrays. Owns no file; `image_statistics` caches what comes out.
 
 It goes in two steps. `sketch` takes of an image what Pillow computes, without the interpreter's lock, in threads.
 `measure` turns many sketches into numbers at once. CleanVision's own functions, called image by image, hold the lock
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-# To be raised with any change of a measure: cached rows of older versions are then measured anew.
+# To be raised with any change of a measure: cached rows of older versions are then measured again.
 VERSION = 1
 GREY_PX = 64
 

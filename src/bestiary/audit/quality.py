@@ -1,67 +1,76 @@
 """Quality: pictures that are dark, light, blurry, empty, oddly shaped or sized, or grey among colour.
 
-In: index rows and their looks. Out: findings. Owns no file.
+In: index rows and their image statistics. Out: findings. Owns no file.
 
-The scores and bars are CleanVision's (0.3.7), with its default thresholds; a finding's score is 1 less CleanVision's,
-so that 1 is worst. It is overruled in four places, where it raises false alarms or is blind:
+The scores and thresholds are CleanVision's (0.3.7), with its defaults; a finding's score is 1 less CleanVision's,
+so that 1 is worst. Four things differ, where it raises false alarms or is blind:
 
 - `blurry`. CleanVision looks at 64 px for weak edges and takes a wide spread of greys as a sign of sharpness: of photos
   of 300 px blurred by a Gaussian of 3 px it finds 3 %, of 8 px 30 %. Crete's blur effect stands beside it, under the
-  same bar: together they find 92 % and 99 %, and flag one of 2,618 photos as they are, a kitten out of focus.
+  same threshold: together they find 92 % and 99 %, and flag one of 2,618 photos as they are, a kitten out of focus.
 - `odd_size`. CleanVision flags what lies 3 interquartile ranges outside the middle half. Where most pictures have one
   size that range is next to nothing: of 2,618 photos of Animals-10 it flags all 182 that were stored at 640 px. Here an
-  odd size must also differ from the usual by a factor of 2 a side, and be shared by at most 2 % of the set: 5 photos.
+  odd size must also differ from the median by a factor of 2 a side, and be shared by at most 2 % of the set: 5 photos.
 - `grayscale`. CleanVision looks at the file's mode and so misses grey photos that are stored as RGB: all 14 among
   those 2,618. Here colour itself is measured. It is no fault where a class, or the set, is grey as a rule.
-- A fault that more than a quarter of the images have is the way of the set (scans, X-rays, drawings on white): it is
-  told once for each class, and not image by image.
+- A fault that more than a quarter of the images have is typical of the set (scans, X-rays, drawings on white): it is
+  reported once for each class, and not image by image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
-from bestiary.audit.image_statistics import Looks
+from bestiary.audit.image_statistics import ImageStatistics
 from bestiary.audit.issues import ISSUES
 
-_WAY_OF_THE_SET = 0.25
+_TYPICAL_SHARE = 0.25
 # Of the span from black to white. JPEG of a grey photo strays by 2; a colour photo of a spider on a grey wall has 8.
 _GREY_CHROMA = 4 / 255
 _ODD_FACTOR, _LIKE_FACTOR, _LIKE_SHARE = 2.0, 1.25, 0.02
 _TINY_FACTOR = 4.0
-_MOST_SEVERE: dict[str, Severity] = {"odd_aspect_ratio": "medium"}
-_ISSUES: tuple[str, ...] = ("dark", "light", "blurry", "low_information", "odd_aspect_ratio", "odd_size")
 
 _Bools = npt.NDArray[np.bool_]
 
 
-def find_quality_issues(images: pd.DataFrame, looks: Looks) -> list[Finding]:
+@dataclass(frozen=True)
+class _Check:
+    """How a fault that CleanVision scores is reported: the reason for each image, and the worst severity."""
+
+    reasons: Callable[[pd.DataFrame, pd.DataFrame], list[str]]
+    most_severe: Severity = "high"
+
+
+def find_quality_issues(images: pd.DataFrame, statistics: ImageStatistics) -> list[Finding]:
     """What is wrong with how pictures look.
 
     Args:
         images: `n` index rows with `image_id`, `path`, `label`, `width_px`, `height_px`.
-        looks: of these images, in the same order.
+        statistics: of these images, in the same order.
 
     Returns:
-        Findings in the order of issues and images. `image_id` is empty where one speaks for a class.
+        Findings in the order of issues and images. `image_id` is empty where one is about a class.
     """
     if images.empty:
         return []
-    found: list[Finding] = []
-    for issue in _ISSUES:
-        scores, bar, flagged = _cleanvision(issue, looks.values)
+    values, found = statistics.values, []
+    for issue, check in _CHECKS.items():
+        scores, threshold, flagged = _cleanvision(issue, values)
         if issue == "odd_size":
-            flagged = flagged & _rare_size(looks.values["size"].to_numpy())
-        severities = _severities(issue, scores, bar, looks.values)
-        found += _told(issue, images, flagged, 1 - scores, severities, _REASONS[issue](images, looks.values))
-    return found + _grey_among_colour(images, looks.values)
+            flagged = flagged & _rare_size(values["size"].to_numpy())
+            severities = _size_severities(values["size"])
+        else:
+            severities = _severities(scores, threshold, check.most_severe)
+        found += _reported(issue, images, flagged, 1 - scores, severities, check.reasons(images, values))
+    return found + _grey_among_colour(images, values)
 
 
 def _cleanvision(issue: str, values: pd.DataFrame) -> tuple[npt.NDArray[np.float64], float, _Bools]:
-    """CleanVision's scores (1 is best), the bar they are held to, and what lies below it."""
+    """CleanVision's scores (1 is best), their threshold, and what lies below it."""
     # Importing it takes 0.3 s, most of it for matplotlib.
     from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
 
@@ -69,31 +78,31 @@ def _cleanvision(issue: str, values: pd.DataFrame) -> tuple[npt.NDArray[np.float
     checks, params = manager.image_properties[issue], manager.params[issue]
     scores = checks.get_scores(values[checks.score_columns].copy(), issue, **params)
     flagged = checks.mark_issue(scores, issue, params.get("threshold"))
-    bar = float(params.get("threshold", getattr(checks, "threshold", 0.5)))
+    threshold = float(params.get("threshold", getattr(checks, "threshold", 0.5)))
     numbers, below = np.clip(scores.iloc[:, 0].to_numpy(np.float64), 0, 1), flagged.iloc[:, 0].to_numpy(np.bool_)
     if issue == "blurry":
         numbers = np.minimum(numbers, 1 - values["blur_effect"].to_numpy())
-        below = numbers < bar
-    return numbers, bar, below
+        below = numbers < threshold
+    return numbers, threshold, below
 
 
 def _rare_size(size: npt.NDArray[np.float64]) -> _Bools:
-    """Sizes far from the usual one that few images share."""
-    usual, logs = np.median(size), np.sort(np.log(size))
-    far = np.maximum(size / usual, usual / size) >= _ODD_FACTOR
+    """Sizes far from the median that few images share."""
+    median, logs = np.median(size), np.sort(np.log(size))
+    far = np.maximum(size / median, median / size) >= _ODD_FACTOR
     reach = np.log(_LIKE_FACTOR)
     alike = np.searchsorted(logs, np.log(size) + reach, "right") - np.searchsorted(logs, np.log(size) - reach, "left")
     return np.asarray(far & (alike <= max(1, _LIKE_SHARE * len(size))))
 
 
-def _severities(issue: str, scores: npt.NDArray[np.float64], bar: float, values: pd.DataFrame) -> list[Severity]:
-    """By how much of the way from the bar to the worst score an image has gone: a third is medium, two thirds high."""
-    if issue == "odd_size":
-        size = values["size"]
-        return ["medium" if tiny else "low" for tiny in size * _TINY_FACTOR <= size.median()]
-    gone = (bar - scores) / bar
-    most = _MOST_SEVERE.get(issue, "high")
-    return [most if share >= 2 / 3 else "medium" if share >= 1 / 3 else "low" for share in gone]
+def _severities(scores: npt.NDArray[np.float64], threshold: float, most_severe: Severity) -> list[Severity]:
+    """How far from the threshold to the worst score an image lies: from a third on medium, from two thirds high."""
+    gone = (threshold - scores) / threshold
+    return [most_severe if share >= 2 / 3 else "medium" if share >= 1 / 3 else "low" for share in gone]
+
+
+def _size_severities(size: pd.Series) -> list[Severity]:
+    return ["medium" if tiny else "low" for tiny in size * _TINY_FACTOR <= size.median()]
 
 
 def _grey_among_colour(images: pd.DataFrame, values: pd.DataFrame) -> list[Finding]:
@@ -103,10 +112,11 @@ def _grey_among_colour(images: pd.DataFrame, values: pd.DataFrame) -> list[Findi
     share = pd.Series(grey).groupby(images["label"].to_numpy()).transform("mean").to_numpy()
     flagged = grey & (share <= 0.5)
     reason = f"Grey, in a set of which {100 * (1 - grey.mean()):.0f} % is in colour."
-    return _told("grayscale", images, flagged, grey.astype(float), ["low"] * len(images), [reason] * len(images))
+    count = len(images)
+    return _reported("grayscale", images, flagged, grey.astype(float), ["low"] * count, [reason] * count)
 
 
-def _told(
+def _reported(
     issue: str,
     images: pd.DataFrame,
     flagged: _Bools,
@@ -114,8 +124,8 @@ def _told(
     severities: list[Severity],
     reasons: list[str],
 ) -> list[Finding]:
-    if flagged.mean() > _WAY_OF_THE_SET:
-        return _told_by_class(issue, images, flagged, scores)
+    if flagged.mean() > _TYPICAL_SHARE:
+        return _reported_by_class(issue, images, flagged, scores)
     return [
         Finding(
             issue,
@@ -131,13 +141,15 @@ def _told(
     ]
 
 
-def _told_by_class(issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]) -> list[Finding]:
+def _reported_by_class(
+    issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]
+) -> list[Finding]:
     found = []
     for label in sorted(images["label"][flagged].unique()):
         own = (images["label"] == label).to_numpy()
         reason = (
             f"{ISSUES[issue].short}: {int((own & flagged).sum()):,} of the class's {int(own.sum()):,} images, and "
-            f"{100 * flagged.mean():.0f} % of all. That is the way of this set; they are not listed one by one."
+            f"{100 * flagged.mean():.0f} % of all. That is typical of this set; the images are not listed one by one."
         )
         found.append(Finding(issue, "low", float(scores[own & flagged].mean()), "check", reason, label=label))
     return found
@@ -145,58 +157,55 @@ def _told_by_class(issue: str, images: pd.DataFrame, flagged: _Bools, scores: np
 
 def _why_dark(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     bright = values["brightness_perc_99"]
-    usual = 100 * bright.median()
-    return [
-        f"Dark: 99 % of it is below {100 * v:.0f} % of full brightness; {usual:.0f} % is usual here." for v in bright
-    ]
+    median = 100 * bright.median()
+    return [f"Dark: 99 % of it is below {100 * v:.0f} % of full brightness (median {median:.0f} %)." for v in bright]
 
 
 def _why_light(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     dim = values["brightness_perc_5"]
-    usual = 100 * dim.median()
-    return [f"Light: 95 % of it is above {100 * v:.0f} % of full brightness; {usual:.0f} % is usual here." for v in dim]
+    median = 100 * dim.median()
+    return [f"Light: 95 % of it is above {100 * v:.0f} % of full brightness (median {median:.0f} %)." for v in dim]
 
 
 def _why_blurry(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     effect, edges = values["blur_effect"], values["blurriness"]
-    usual, usual_edges = 100 * effect.median(), edges.median()
+    median, median_edges = 100 * effect.median(), edges.median()
     return [
-        f"Blurry: blurring it further leaves {100 * e:.0f} % of its contrasts ({usual:.0f} % is usual here), and its "
-        f"edges have a strength of {v:.0f} ({usual_edges:.0f})."
+        f"Blurry: blurring it further leaves {100 * e:.0f} % of its contrasts (median {median:.0f} %), and its edges "
+        f"have a strength of {v:.0f} (median {median_edges:.0f})."
         for e, v in zip(effect, edges, strict=True)
     ]
 
 
 def _why_empty(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     bits = values["entropy"]
-    usual = bits.median()
-    return [f"Little to see: its colours hold {v:.1f} bits; {usual:.1f} are usual here." for v in bits]
+    median = bits.median()
+    return [f"Little to see: its colours hold {v:.1f} bits (median {median:.1f})." for v in bits]
 
 
 def _why_shape(images: pd.DataFrame, values: pd.DataFrame) -> list[str]:
-    usual = 1 / values["aspect_ratio"].median()
+    median = 1 / values["aspect_ratio"].median()
     sizes = zip(images["width_px"], images["height_px"], 1 / values["aspect_ratio"], strict=True)
     return [
-        f"Oddly shaped: {w} x {h} pixels, one side {r:.1f} times the other; {usual:.1f} is usual here."
-        for w, h, r in sizes
+        f"Oddly shaped: {w} x {h} pixels, one side {r:.1f} times the other (median {median:.1f})." for w, h, r in sizes
     ]
 
 
 def _why_size(images: pd.DataFrame, values: pd.DataFrame) -> list[str]:
-    usual = values["size"].median()
+    median = values["size"].median()
     sizes = zip(images["width_px"], images["height_px"], values["size"], strict=True)
     return [
-        f"Oddly sized: {w} x {h} pixels, {max(s / usual, usual / s):.1f} times as {'large' if s > usual else 'small'} "
-        "a side as the usual picture here."
+        f"Oddly sized: {w} x {h} pixels, {max(s / median, median / s):.1f} times as "
+        f"{'large' if s > median else 'small'} a side as the median picture."
         for w, h, s in sizes
     ]
 
 
-_REASONS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], list[str]]] = {
-    "dark": _why_dark,
-    "light": _why_light,
-    "blurry": _why_blurry,
-    "low_information": _why_empty,
-    "odd_aspect_ratio": _why_shape,
-    "odd_size": _why_size,
+_CHECKS: Mapping[str, _Check] = {
+    "dark": _Check(_why_dark),
+    "light": _Check(_why_light),
+    "blurry": _Check(_why_blurry),
+    "low_information": _Check(_why_empty),
+    "odd_aspect_ratio": _Check(_why_shape, "medium"),
+    "odd_size": _Check(_why_size),
 }

@@ -1,13 +1,14 @@
 """The audit: all parts in order → the findings of a data set, and their summary.
 
-In: the index as found and with corrections, features, looks, clusters of copies. Out: a table of findings and a
-summary; `audit.json`, which this module owns (ARCHITECTURE.md has its keys).
+In: the index as found and with corrections, features, image statistics, clusters of copies. Out: a table of findings
+and a summary; `audit.json`, which this module owns (ARCHITECTURE.md has its keys).
 
 Copies are looked for among all readable images, dropped ones included, since the split is drawn over them. Everything
 else is asked of the images that are left, with their corrected labels.
 """
 
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,10 +23,12 @@ from threadpoolctl import threadpool_limits
 
 from bestiary.audit.answers import Decisions, answered, answers_key, asked_about, is_answered
 from bestiary.audit.balance import find_imbalance
+from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
+from bestiary.audit.files import find_unread
 from bestiary.audit.findings import Finding, findings_table
-from bestiary.audit.image_statistics import Looks
+from bestiary.audit.image_statistics import ImageStatistics
 from bestiary.audit.issues import is_about_copies
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
@@ -36,8 +39,7 @@ from bestiary.audit.quality import find_quality_issues
 from bestiary.audit.shortcuts import find_shortcuts
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.groups import group_ids
-from bestiary.data.index import index_fingerprint, is_dropped
-from bestiary.data.listing import SYSTEM_FILE
+from bestiary.data.index import index_fingerprint
 from bestiary.errors import BestiaryError
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import read_json, write_json
@@ -64,16 +66,16 @@ class Subject:
         images: the readable ones that were not dropped; RangeIndex.
         features: `(n, d) float32`, in the order of `images`; without them no labels, outliers and leaks are judged.
         neighbours: of the features; found here where they are not given.
-        looks: in the order of `images`.
-        clusters: of copies, see `duplicates`; they may name dropped images too.
-        decisions: corrections by image id; what they settle is not told again (see `settled`).
+        statistics: in the order of `images`.
+        clusters: of copies, see `copies.clusters`; they may name dropped images too.
+        decisions: corrections by image id; what they answer is not reported again (see `answers`).
     """
 
     index: pd.DataFrame
     images: pd.DataFrame
     features: Features | None
     neighbours: Neighbours | None
-    looks: Looks
+    statistics: ImageStatistics
     clusters: pd.DataFrame
     decisions: Decisions = field(default_factory=dict)
 
@@ -87,32 +89,32 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
         subject: what is audited.
         config: folds and seed.
         split: the share of test images that leaks are measured with, and whether splits that came with the data hold.
-        progress: told of the slow parts.
+        progress: shows the slow parts.
     """
     clock = _Clock()
     images = subject.images
     class_names = sorted(set(images["label"]))
     groups = image_groups(images, subject.clusters)
-    found = _unreadable(subject.index)
+    found = [*find_unread(subject.index), *find_similar_names(images["label"])]
     with clock.part("copies"):
         found += copy_findings(images, subject.clusters, use_given=split.use_given)
     seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
     summary: dict[str, Any] = {"labels": None, "leakage": None}
     # Parts run on one thread; half of the work runs beside the other half. One limit around all: each part's own would
     # put back what it found, which may be another's.
-    with ThreadPoolExecutor(1) as beside, threadpool_limits(1):
+    with _expected_warnings_hidden(), ThreadPoolExecutor(1) as beside, threadpool_limits(1):
         shortcuts = beside.submit(
-            find_shortcuts, images, subject.looks, groups, class_names=class_names, seed=config.seed
+            find_shortcuts, images, subject.statistics, groups, class_names=class_names, seed=config.seed
         )
         outliers = None if seen is None else beside.submit(_find_outliers, seen, answered(subject.decisions, "outlier"))
         with clock.part("quality"):
-            found += find_quality_issues(images, subject.looks)
+            found += find_quality_issues(images, subject.statistics)
             found += find_imbalance(images, class_names)
         if seen is not None:
             with clock.part("labels"):
                 kept = answered(subject.decisions, "label_error")
-                told, summary["labels"] = _judge_labels(seen, config, kept=kept, progress=progress)
-                found += told
+                errors, summary["labels"] = _judge_labels(seen, config, kept=kept, progress=progress)
+                found += errors
             with clock.part("leakage"):
                 summary["leakage"] = measure_leakage(
                     seen.features,
@@ -124,8 +126,8 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
                     progress=progress,
                 ).as_dict()
         with clock.part("shortcuts"):
-            told, summary["shortcuts"] = shortcuts.result()
-            found += told
+            given_away, summary["shortcuts"] = shortcuts.result()
+            found += given_away
         with clock.part("outliers"):
             found += [] if outliers is None else outliers.result()
     table = findings_table(finding for finding in found if not _is_answered(finding, subject.decisions))
@@ -206,26 +208,25 @@ def image_groups(images: pd.DataFrame, clusters: pd.DataFrame) -> npt.NDArray[np
     return group_ids(images, duplicates=duplicate_groups(clusters, images["image_id"]))
 
 
-def _unreadable(index: pd.DataFrame) -> list[Finding]:
-    """Files that are left out, but for those that systems put everywhere; one in no class folder is no image lost."""
-    unread = index[~index["error"].isin(["", SYSTEM_FILE]) & ~is_dropped(index)]
-    return [
-        Finding(
-            issue="unreadable",
-            severity="medium" if row.label else "low",
-            score=1.0,
-            action="fix",
-            reason=f"left out: {row.error}",
-            image_id=row.image_id,
-            path=row.path,
-            label=row.label,
-        )
-        for row in unread.itertuples()
-    ]
-
-
 def _is_answered(finding: Finding, decisions: Decisions) -> bool:
     return is_answered(finding.issue, asked_about(finding.issue, finding.image_id, finding.related), decisions)
+
+
+@contextmanager
+def _expected_warnings_hidden() -> Iterator[None]:
+    """Hides what libraries say of small classes, and of a probe whose last step serves as well.
+
+    Filters belong to the whole process: they are changed here, before threads start and after they end, and nowhere
+    inside a part.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # scikit-learn and cleanlab, of classes that `OutOfFold.judged` speaks of.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        warnings.filterwarnings("ignore", message="May not flag all label issues", category=UserWarning)
+        yield
 
 
 def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -254,7 +255,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 3"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 4"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

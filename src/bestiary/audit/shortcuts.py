@@ -1,6 +1,6 @@
-"""Shortcuts: can a class be told without seeing what is in the picture?
+"""Shortcuts: can a class be recognised without seeing what is in the picture?
 
-In: index rows and their looks. Out: findings about classes, and a summary. Owns no file.
+In: index rows and their image statistics. Out: findings about classes, and a summary. Owns no file.
 
 A model of metadata alone is asked for the class: extremely randomised trees (Geurts, Ernst and Wehenkel 2006, Machine
 Learning 63:3), judged out of fold, copies kept together. A network that is trained on a set where that succeeds may
@@ -8,9 +8,9 @@ learn the size of a file instead of the animal, and be right for the wrong reaso
 Intelligence 2:665).
 
 Brightness, colour and bytes a pixel are also part of what is in a picture: butterflies are colourful, and grass costs
-more bytes than sky. On 2,618 photos of Animals-10, where no class is known to have a shortcut, butterflies are told by
-these with an area under the ROC curve of 0.88 and spiders with 0.80. So the bar is high: 0.90, even at the lower end of
-the 95 % interval. Classes with a planted shortcut lie above 0.95.
+more bytes than sky. On 2,618 photos of Animals-10, where no class is known to have a shortcut, butterflies are
+recognised by these with an area under the ROC curve of 0.88 and spiders with 0.80. So the threshold is high: 0.90, even
+at the lower end of the 95 % interval. Classes with a planted shortcut lie above 0.95.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
-from bestiary.audit.image_statistics import Looks
+from bestiary.audit.image_statistics import ImageStatistics
 
 Family = Literal["size", "format", "brightness", "borders", "all"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -31,10 +31,10 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 FEWEST = 20
 MOST_IMAGES = 10_000
 _FOLDS, _TREES, _LEAF = 5, 60, 3
-_BARS: tuple[tuple[float, Severity], ...] = ((0.98, "high"), (0.95, "medium"), (0.90, "low"))
+_THRESHOLDS: tuple[tuple[float, Severity], ...] = ((0.98, "high"), (0.95, "medium"), (0.90, "low"))
 _Z = 1.959964  # of 95 %
 
-# Columns of looks, and what they are to a reader.
+# Columns of image statistics, and what they are to a reader.
 _BRIGHTNESS = {
     "brightness": "mean brightness",
     "brightness_perc_1": "darkest brightness",
@@ -56,8 +56,8 @@ _BORDERS = {
 
 
 @dataclass(frozen=True)
-class _Told:
-    """How well a family tells one class from the rest: the area under the ROC curve, and its 95 % interval."""
+class _Separation:
+    """How well a family separates one class from the rest: the area under the ROC curve, and its 95 % interval."""
 
     family: Family
     area: float
@@ -67,23 +67,23 @@ class _Told:
 
 def find_shortcuts(
     images: pd.DataFrame,
-    looks: Looks,
+    statistics: ImageStatistics,
     groups: npt.NDArray[np.int64],
     *,
     class_names: Sequence[str],
     seed: int,
 ) -> tuple[list[Finding], list[dict[str, Any]]]:
-    """Classes that metadata alone tells apart.
+    """Classes that metadata alone gives away.
 
     Args:
         images: `n` index rows with `label`, `width_px`, `height_px`, `mode`, `format`, `bytes`.
-        looks: of these images, in the same order.
+        statistics: of these images, in the same order.
         groups: `(n,)`; images of one group are never on both sides of a fold.
         class_names: those with fewer than 20 groups are left out.
         seed: of the folds, of the trees, and of the 10,000 images that are drawn where there are more.
 
     Returns:
-        One finding a class at most, of the family that tells it best; `all` only where no single one does. And for
+        One finding a class at most, of the family that separates it best; `all` only where no single one does. And for
         each family, in the order of `FAMILIES`: `family`, `balanced_accuracy` with `low` and `high`, `chance`,
         `images` (how many were judged), `per_class` (class: area under the ROC curve). Both lists are empty where
         fewer than two classes can be judged.
@@ -95,18 +95,18 @@ def find_shortcuts(
     y, groups = np.searchsorted(judged, labels[rows].astype(str)), groups[rows]
     folds = _folds(y, groups, seed)
     sizes = np.array([len(np.unique(groups[y == number])) for number in range(len(judged))])
-    families = _families(images.iloc[rows], looks.values.iloc[rows])
-    told: dict[str, list[_Told]] = {name: [] for name in judged}
+    families = _families(images.iloc[rows], statistics.values.iloc[rows])
+    separations: dict[str, list[_Separation]] = {name: [] for name in judged}
     summary = []
     for family, table in families.items():
         probabilities = _out_of_fold(table.to_numpy(np.float64), y, folds, seed)
         for number, name in enumerate(judged):
-            told[name].append(_area(family, probabilities[:, number], y == number, sizes[number], sizes.sum()))
-        areas = {name: told[name][-1].area for name in judged}
+            separations[name].append(_area(family, probabilities[:, number], y == number, sizes[number], sizes.sum()))
+        areas = {name: separations[name][-1].area for name in judged}
         summary.append({"family": family, **_balanced(probabilities.argmax(axis=1), y, sizes), "per_class": areas})
     found = []
     for number, name in enumerate(judged):
-        best = _best(told[name])
+        best = _best(separations[name])
         if best is not None:
             found.append(_finding(name, best, y == number, families[best.family]))
     return found, summary
@@ -167,21 +167,23 @@ def _out_of_fold(
     return probabilities
 
 
-def _area(family: Family, scores: npt.NDArray[np.float64], own: npt.NDArray[np.bool_], n: int, total: int) -> _Told:
+def _area(
+    family: Family, scores: npt.NDArray[np.float64], own: npt.NDArray[np.bool_], n: int, total: int
+) -> _Separation:
     """The area under the ROC curve with the interval of Hanley and McNeil (1982, Radiology 143:29).
 
-    It counts groups and not images: copies tell nothing new.
+    It counts groups and not images: copies are no further evidence.
     """
     from sklearn.metrics import roc_auc_score
 
     area = float(roc_auc_score(own, scores))
     # At 1 the formula has no width at all: so many groups may still hide one image out of order.
-    settled = min(max(area, 0.5 / n), 1 - 0.5 / n)
-    both_own, both_others = settled / (2 - settled), 2 * settled**2 / (1 + settled)
+    inner = min(max(area, 0.5 / n), 1 - 0.5 / n)
+    both_own, both_others = inner / (2 - inner), 2 * inner**2 / (1 + inner)
     others = max(total - n, 1)
-    spread = (n - 1) * (both_own - settled**2) + (others - 1) * (both_others - settled**2)
-    half = _Z * float(np.sqrt((settled * (1 - settled) + spread) / (n * others)))
-    return _Told(family, area, max(settled - half, 0.0), min(max(settled + half, area), 1.0))
+    spread = (n - 1) * (both_own - inner**2) + (others - 1) * (both_others - inner**2)
+    half = _Z * float(np.sqrt((inner * (1 - inner) + spread) / (n * others)))
+    return _Separation(family, area, max(inner - half, 0.0), min(max(inner + half, area), 1.0))
 
 
 def _balanced(y_pred: npt.NDArray[np.int64], y: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -189,8 +191,8 @@ def _balanced(y_pred: npt.NDArray[np.int64], y: npt.NDArray[np.int64], sizes: np
     each side of each, after Agresti and Coull 1998, The American Statistician 52:119, lest none or all have none).
     """
     recalls = np.array([(y_pred[y == number] == number).mean() for number in range(len(sizes))])
-    settled = (recalls * sizes + 2) / (sizes + 4)
-    half = _Z * np.sqrt((settled * (1 - settled) / (sizes + 4)).sum()) / len(sizes)
+    adjusted = (recalls * sizes + 2) / (sizes + 4)
+    half = _Z * np.sqrt((adjusted * (1 - adjusted) / (sizes + 4)).sum()) / len(sizes)
     mean = float(recalls.mean())
     return {
         "balanced_accuracy": mean,
@@ -201,25 +203,25 @@ def _balanced(y_pred: npt.NDArray[np.int64], y: npt.NDArray[np.int64], sizes: np
     }
 
 
-def _best(told: list[_Told]) -> _Told | None:
-    lowest_bar = _BARS[-1][0]
-    clear = [one for one in told if one.low >= lowest_bar]
+def _best(separations: list[_Separation]) -> _Separation | None:
+    lowest = _THRESHOLDS[-1][0]
+    clear = [one for one in separations if one.low >= lowest]
     single = [one for one in clear if one.family != "all"]
     return max(single or clear, key=lambda one: one.low, default=None)
 
 
-def _finding(name: str, told: _Told, own: npt.NDArray[np.bool_], table: pd.DataFrame) -> Finding:
+def _finding(name: str, best: _Separation, own: npt.NDArray[np.bool_], table: pd.DataFrame) -> Finding:
     from sklearn.metrics import roc_auc_score
 
-    severity = next(severity for bar, severity in _BARS if told.low >= bar)
+    severity = next(severity for threshold, severity in _THRESHOLDS if best.low >= threshold)
     apart = {column: abs(roc_auc_score(own, table[column]) - 0.5) for column in table}
     column = max(apart, key=lambda column: apart[column])
     within, without = table[column].to_numpy()[own], table[column].to_numpy()[~own]
     middle = np.mean if column.startswith("share") else np.median
-    by = "size, format, brightness and borders together" if told.family == "all" else f"{told.family} alone"
+    by = "size, format, brightness and borders together" if best.family == "all" else f"{best.family} alone"
     reason = (
-        f"Told from the other classes by {by}, without a look at what is in the picture: area under the ROC curve "
-        f"{told.area:.2f} ({told.low:.2f} to {told.high:.2f}; chance is 0.50). Clearest in {column}: "
+        f"Recognised by {by}, without seeing what is in the picture: area under the ROC curve "
+        f"{best.area:.2f} ({best.low:.2f} to {best.high:.2f}; chance is 0.50). Clearest in {column}: "
         f"{middle(within):.4g}, and {middle(without):.4g} in the others."
     )
-    return Finding("shortcut", severity, 2 * told.area - 1, "check", reason, label=name)
+    return Finding("shortcut", severity, 2 * best.area - 1, "check", reason, label=name)

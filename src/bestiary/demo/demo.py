@@ -30,8 +30,9 @@ def run_demo(out: Path, *, progress: Progress = SILENT) -> dict[str, Any]:
         StudyConflictError: `out` holds something that is no demo.
     """
     _claim(out)
-    progress.say(f"  scikit-learn's digits in colour, with faults of {len(ISSUES)} kinds, in {out / _IMAGES}")
     faults = plant(out / _IMAGES)
+    kinds = len({fault.kind for fault in faults})
+    progress.say(f"  scikit-learn's digits in colour, with faults of {kinds} kinds, in {out / _IMAGES}")
     study = Study.create(out / _IMAGES, out / _STUDY, recipe="demo", when_there="force", progress=progress)
     if decided := len(read_corrections(study.path)):
         progress.say(f"  corrections.csv has {counted(decided, 'decision')}: a fault that is corrected is not found")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
 from bestiary.audit.findings import as_csv, write_findings
-from bestiary.audit.image_statistics import Looks, look_at
+from bestiary.audit.image_statistics import ImageStatistics, measure_images
 from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
@@ -37,9 +37,9 @@ class Evidence:
         self._progress = progress
 
     @cached_property
-    def statistics(self) -> Looks:
+    def statistics(self) -> ImageStatistics:
         """Image statistics."""
-        return look_at(self.images, self._snapshot.data_root, progress=self._progress)
+        return measure_images(self.images, self._snapshot.data_root, progress=self._progress)
 
     @cached_property
     def features(self) -> Features | None:
@@ -142,7 +142,7 @@ def make_findings(work: Work, key: str) -> None:
         images=images,
         features=None if features is None else features[rows],
         neighbours=evidence.neighbours if whole else None,
-        looks=evidence.statistics.subset(rows),
+        statistics=evidence.statistics.subset(rows),
         clusters=snapshot.clusters,
         decisions=snapshot.decisions,
     )

@@ -1,6 +1,6 @@
 """Findings about copies: exact and near duplicates, copies that carry different labels, copies over given splits.
 
-In: images and the clusters that `duplicates` found. Out: findings, and counts. Owns no file.
+In: images and the clusters of `clusters`. Out: findings, and counts. Owns no file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bo
     """One finding a cluster, and a second where it lies in more than one given split.
 
     The finding stands at the member that is best kept: the largest, then the one of most bytes, then the first path.
-    Images that are not among `images` (dropped ones) are passed over; a cluster of which one image is left is none.
+    Images that are not among `images` (dropped ones) are skipped; a cluster of which one image is left is none.
 
     Args:
         images: `image_id, path, label, split_given, width_px, height_px, bytes, sha256`.
-        clusters: see `duplicates`.
+        clusters: see `clusters`.
         use_given: whether the study keeps the splits that came with the data; where it does not, they leak nothing.
     """
     members = _left(images, clusters)
@@ -38,7 +38,7 @@ def count_copies(images: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, int]
 
     Args:
         images: as in `copy_findings`.
-        clusters: see `duplicates`.
+        clusters: see `clusters`.
     """
     members = _left(images, clusters)
     return {

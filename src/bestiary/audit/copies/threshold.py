@@ -1,86 +1,85 @@
-"""How alike two pictures of a set have to be, to be copies: far more than near neighbours of that set usually are.
+"""The near-duplicate threshold of a set: how alike two of its pictures have to be, to be copies.
 
-In: pictures, hashes and features of a set, and its pairs that are alike at first look. Out: a correlation. Owns no
-file.
+In: the pictures of a set, and its pairs that are alike. Out: a similarity (see `comparison`). Owns no file.
 
-Some sets are alike throughout (scans, digits, frames of one scene), and in some every photo stands in many versions. In
-both, the nearest others of an image are very like it. Two things tell versions: there are few of one photo, and a good
-part of them are as like one another as only re-encodings are. On photos the nearest of four or more versions differs by
-0.0002 (median), on made scans that differ in a twentieth of their contrast by 0.002. Versions are passed over.
+In most sets pictures that are no copies have no detail in common, and one threshold serves all. In some they have:
+scans of one form, digits, frames of one camera. So the look-alikes of the set are measured: of each image one that is
+near to it, but behind its copies. A copy differs from its original by less than a fifth of what look-alikes do.
+
+In sets where each photo stands in many versions, what is near to a photo are its versions, which are no look-alikes.
+Two things distinguish versions from look-alikes: there are few of one photo, and some of them are as like one another
+as only re-encodings are.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.audit.copies.alignment import Pairs, Pictures, Values, best_correlation
-from bestiary.audit.neighbours import Features, normalised
+from bestiary.audit.copies.alignment import Pairs, Pictures, direct_correlation, wholes
+from bestiary.audit.copies.comparison import similarities
 from bestiary.data.groups import connected
 
-Hashes = npt.NDArray[np.uint64]
 Groups = npt.NDArray[np.int64]
 
-# Enough for copies in a set of different photos; see docs/audit.md.
-LEAST = 0.92
+# Enough for copies in a set of different photos; docs/audit.md has what lies on both sides of it.
+LEAST_SIMILARITY = 0.83
 
-_SHARE = 0.16
-_SAMPLE, _RANK, _RANK_SHARE = 400, 6, 0.02
+# The distance of copies to 1, as a share of that of look-alikes: of the quarter of these that are most alike, so that
+# one class that is alike throughout counts.
+_SHARE, _QUANTILE = 0.2, 0.25
+_SAMPLE, _RANK, _RANK_SHARE, _SIDE = 400, 6, 0.02, 16
+_ROWS_AT_ONCE = 50
 # So many images at most, and of the set at most half, are versions of one photo. In sets of more than 2,500 images the
-# 2 % rank lies behind them anyway. Three of them at least, and a quarter, hang together by differences as after
-# re-encoding, resizing or mirroring; the others may be cropped, or brightened until they clip.
+# 2 % rank lies behind them anyway. Three of them at least, and a quarter, correlate as wholes as after re-encoding,
+# resizing or mirroring (0.9998 in the median; scans that differ in a twentieth of their contrast, 0.998).
 _VERSIONS, _VERSIONS_SHARE = 50, 0.5
-_REENCODED, _CORE, _CORE_SHARE = 0.999, 3, 0.25
-_SIDE = 12
+_REENCODED, _REENCODED_SIDE, _CORE, _CORE_SHARE = 0.999, 32, 3, 0.25
 
 
-def needed_correlation(
-    pictures: Pictures, hashes: Hashes, features: Features | None, alike: Pairs, similarity: Values
-) -> float:
-    """The least correlation of copies: 0.92, or more where images are usually like those near to them.
+def near_duplicate_threshold(pictures: Pictures, alike: Pairs) -> float:
+    """The least similarity of copies: `LEAST_SIMILARITY`, or more where pictures that are no copies come near to it.
 
     Args:
-        pictures: `(n, picture, picture) uint8`.
-        hashes: `(n,) uint64`.
-        features: `(n, d) float32`; without them hashes say what is near.
-        alike: `(m, 2)`, the pairs that 0.92 would make copies, or nearly so.
-        similarity: `(m,)`, their correlation as wholes.
+        pictures: `(n, 64, 64) uint8`.
+        alike: `(m, 2)`, the pairs of at least `LEAST_SIMILARITY`.
     """
-    usual = _usual_pairs(hashes, features, _versions(len(hashes), alike, similarity))
-    if not len(usual):
-        return LEAST
-    found = best_correlation(pictures, usual, side=_SIDE)
-    return max(LEAST, 1 - _SHARE * (1 - float(np.median(found))))
+    pairs = _look_alikes(pictures, _versions(pictures, alike))
+    if not len(pairs):
+        return LEAST_SIMILARITY
+    distance = 1 - float(np.quantile(similarities(pictures, pairs), 1 - _QUANTILE))
+    return max(LEAST_SIMILARITY, 1 - _SHARE * distance)
 
 
-def _versions(count: int, alike: Pairs, similarity: Values) -> Groups:
+def _versions(pictures: Pictures, alike: Pairs) -> Groups:
     """Of each image a number that it shares with other versions of it, if it is one of several: `(n,) int64`."""
-    group, core = connected(count, alike), connected(count, alike[similarity >= _REENCODED])
+    count = len(pictures)
+    reencoded = direct_correlation(pictures, alike, side=_REENCODED_SIDE) >= _REENCODED
+    group, core = connected(count, alike), connected(count, alike[reencoded])
     size, core_size = np.bincount(group, minlength=count), np.bincount(core, minlength=count)[core]
-    largest = np.zeros(count, dtype=np.int64)
-    np.maximum.at(largest, group, core_size)
+    largest_core = np.zeros(count, dtype=np.int64)
+    np.maximum.at(largest_core, group, core_size)
     few = size <= min(_VERSIONS, _VERSIONS_SHARE * count)
-    is_version = (few & (largest >= _CORE) & (largest >= _CORE_SHARE * size))[group]
-    return np.where(is_version, group, count + np.arange(count))
+    are_versions = few & (largest_core >= _CORE) & (largest_core >= _CORE_SHARE * size)
+    return np.where(are_versions[group], group, count + np.arange(count))
 
 
-def _usual_pairs(hashes: Hashes, features: Features | None, versions: Groups) -> Pairs:
-    """Images of a sample, each with one that is near to it, but behind its copies; none where there are too few.
+def _look_alikes(pictures: Pictures, versions: Groups) -> Pairs:
+    """Images of a sample, each with a look-alike: the 2 % rank, or the sixth, by correlation as wholes.
 
-    Near is the 2 % rank, or the sixth, of all but its versions: by features, or else by perceptual hash.
+    Versions of an image are left out. None where there are too few images.
     """
-    count = len(hashes)
+    count = len(pictures)
     rank = max(_RANK, round(_RANK_SHARE * count))
     if count <= rank:
         return np.empty((0, 2), dtype=np.int64)
+    plain, mirrored = wholes(pictures, side=_SIDE)
     sample = np.unique(np.linspace(0, count - 1, _SAMPLE).astype(np.int64))
-    if features is None:
-        far = np.bitwise_count(hashes[sample, None] ^ hashes[None]).astype(np.float32)
-    else:
-        unit = normalised(features)
-        far = -(unit[sample] @ unit.T)
-    own = versions[sample, None] == versions[None]
-    far[own] = np.inf
-    far[np.arange(len(sample)), sample] = -np.inf
-    # Where there are not so many others, the farthest of them.
-    place = np.minimum(rank, count - own.sum(axis=1))
-    near = np.argsort(far, axis=1, kind="stable")[np.arange(len(sample)), place]
-    return np.stack([sample, near], axis=1)
+    near = []
+    for start in range(0, len(sample), _ROWS_AT_ONCE):
+        rows = sample[start : start + _ROWS_AT_ONCE]
+        distance = -np.maximum(plain[rows] @ plain.T, plain[rows] @ mirrored.T)
+        own = versions[rows, None] == versions[None]
+        distance[own] = np.inf
+        # Where there are not so many others, the farthest of them.
+        place = np.minimum(rank, count - own.sum(axis=1)) - 1
+        near.append(np.argsort(distance, axis=1, kind="stable")[np.arange(len(rows)), place])
+    return np.stack([sample, np.concatenate(near)], axis=1)

@@ -1,13 +1,12 @@
-"""Labels: which look wrong, how good each class's are, and how many are wrong altogether.
+"""Labels: which are probably wrong, how good each class's are, and how many are wrong altogether.
 
 In: out-of-fold probabilities, labels, nearest neighbours. Out: findings, a table of classes, the noise rate with its
 interval. Owns no file.
 
 The method is confident learning (Northcutt, Jiang, Chuang 2021, Journal of Artificial Intelligence Research 70:1373),
-through cleanlab. It holds only where no probability comes from a probe that saw the image or a copy of it; see `folds`.
+through cleanlab. It holds only where no probability comes from a probe that saw the image or a copy of it (see
+`out_of_fold`).
 """
-
-import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +37,7 @@ def find_label_errors(
     judged: Flags,
     kept: frozenset[str] = frozenset(),
 ) -> list[Finding]:
-    """Images whose label looks wrong.
+    """Images whose label is probably wrong.
 
     Ranked by cleanlab's normalized margin, the label's probability less that of the likeliest other class: the score
     is 1 where the first is 0 and the second 1, one half where they are equal. Severity is high where confident
@@ -114,10 +113,8 @@ def _named_twice(labels: Labels, probabilities: Probabilities, judged: Flags) ->
 
     flags = np.zeros(len(labels), dtype=bool)
     if _can_tell(labels[judged]):
-        with warnings.catch_warnings():
-            # A class with one judged image or none. The margin still speaks for that one.
-            warnings.filterwarnings("ignore", message="May not flag all label issues", category=UserWarning)
-            flags[judged] = find_label_issues(labels[judged], probabilities[judged], filter_by="both", n_jobs=1)
+        # It warns of a class with one judged image or none. The margin still speaks for that one.
+        flags[judged] = find_label_issues(labels[judged], probabilities[judged], filter_by="both", n_jobs=1)
     return flags
 
 
@@ -141,9 +138,9 @@ def class_quality(
         class_names: the columns of `probabilities`.
 
     Returns:
-        `label`; `images`; `judged` (how many); `looks_wrong` (the share of its judged images that look to belong to
-        another class) and `wrong_images`; `looks_missing` (the share of those that look to belong to it that have
-        another label) and `missing_images`; `quality` (1 less `looks_wrong`). NaN and 0 for a class none of which is
+        `label`; `images`; `judged` (how many); `wrong_share` (of its judged images, those that seem to belong to
+        another class) and `wrong_images`; `missing_share` (of those that seem to belong to it, those with another
+        label) and `missing_images`; `quality` (1 less `wrong_share`). NaN and 0 for a class none of which is
         judged, and where only one class is.
     """
     count = len(class_names)
@@ -165,9 +162,9 @@ def class_quality(
         wrong_images[known] = truly_otherwise.round()[known]
         missing_images[known] = given_otherwise.round()[known]
     return table.assign(
-        looks_wrong=wrong,
+        wrong_share=wrong,
         wrong_images=wrong_images,
-        looks_missing=missing,
+        missing_share=missing,
         missing_images=missing_images,
         quality=1 - wrong,
     )
@@ -187,7 +184,7 @@ def noise_rate(
     It assumes that each image belongs to exactly one of the classes, that whether a label is wrong depends on its
     class and not on the image, and that probabilities are good enough to tell the classes apart. So it counts labels
     that should be another of the classes; pictures of something else, or of two classes, do not enter, and difficult
-    right ones may. The interval draws groups of copies anew (percentile bootstrap, 500 resamples) with the
+    right ones may. The interval draws groups of copies again (percentile bootstrap, 500 resamples) with the
     probabilities as they are: it tells how much the figure would vary with the photos, not whether the assumptions
     hold. Planted in 2,618 photos: 0.017 gave 0.021, 0.050 gave 0.050 to 0.053, 0.099 gave 0.097, 0.197 gave 0.193;
     0.050 between look-alikes 0.052 to 0.055; nothing 0.003.

@@ -3,7 +3,6 @@
 In: features, labels and groups of copies. Out: `OutOfFold`. Owns no file.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from bestiary.progress import SILENT, Progress
 # 1.3 0.96 / 0.87, 13 0.93 / 0.81, 130 0.91 / 0.76; of 120: 0.4 0.69 / 0.45, 1.3 0.92 / 0.79, 13 0.92 / 0.75.
 FOLDS_C = 1.28
 
-# A class is judged where its probe saw at least so many of its groups: with fewer, its own right images look wrong.
+# A class is judged where its probe saw at least so many of its groups: with fewer, its own right images seem wrong.
 MIN_GROUPS_SEEN = 5
 
 
@@ -65,7 +64,7 @@ def out_of_fold_probabilities(
         folds: at least 2; fewer are made where there are fewer groups, or no class has so many images.
         seed: of the order in which groups are dealt.
         c: inverse L2 strength of the probes.
-        progress: told of each fold.
+        progress: counts the folds.
     """
     possible = min(folds, len(np.unique(groups)), int(np.bincount(labels).max()))
     found = np.full((len(labels), class_count), 1 / class_count, dtype=np.float32)
@@ -90,10 +89,8 @@ def _deal(
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # Told through `judged` instead.
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        parts = list(splitter.split(np.empty((len(labels), 0)), labels, groups))
+    # It warns of classes with fewer images than folds, of which `judged` speaks.
+    parts = splitter.split(np.empty((len(labels), 0)), labels, groups)
     return [(train, test) for train, test in parts if len(train) and len(test)]
 
 

@@ -3,7 +3,6 @@
 In: features and class numbers. Out: probabilities of other features. No torch, no file here.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +49,6 @@ def fit_probe(features: Features, labels: Labels, *, c: float, balanced: bool = 
         c: inverse L2 strength, for features of that length.
         balanced: weigh classes by the inverse of their frequency.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
@@ -63,10 +61,9 @@ def fit_probe(features: Features, labels: Labels, *, c: float, balanced: bool = 
     model = LogisticRegression(
         C=c / features.shape[1], max_iter=_MAX_ITERATIONS, class_weight="balanced" if balanced else None
     )
-    # One thread: the products are too small to divide; see `learn.heads`.
-    with warnings.catch_warnings(), threadpool_limits(1):
-        # So strong a penalty converges in some dozens of steps; where it does not, the last step serves as well.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # One thread: the products are too small to share out; see `models.heads`. So strong a penalty converges in some
+    # dozens of steps; where it does not, scikit-learn warns, and the last step serves as well.
+    with threadpool_limits(1):
         model.fit((features - mean.astype(np.float32)) / np.float32(scale), labels)
     coefficients, intercept = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
     if len(coefficients) == 1:  # scikit-learn gives one row for two classes: the logit of the second

@@ -91,10 +91,10 @@ def _against_ceiling(ceiling: Mapping[str, Any], comparison: Mapping[str, Any]) 
 
 
 def _worst_class(classes: list[Mapping[str, Any]]) -> str:
-    known = [row for row in classes if is_number(row.get("looks_wrong")) and row.get("wrong_images")]
+    known = [row for row in classes if is_number(row.get("wrong_share")) and row.get("wrong_images")]
     if len(classes) < 3 or not known:
         return ""
-    worst = max(known, key=lambda row: float(row["looks_wrong"]))
+    worst = max(known, key=lambda row: float(row["wrong_share"]))
     name = str(worst.get("class_name") or worst.get("label") or "")
     return (
         f" The largest share is in {quoted(name)}: {whole(worst['wrong_images'])} of {whole(worst.get('judged'))} "
