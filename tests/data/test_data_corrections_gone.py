@@ -1,4 +1,4 @@
-"""Corrections of images that have gone from the data, or moved: what is carried out already is skipped, and no other copy is hit."""
+"""Corrections of images that have gone or moved: what is carried out already is skipped, and no other copy is hit."""
 
 from dataclasses import replace
 from pathlib import Path

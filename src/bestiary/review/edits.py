@@ -1,29 +1,29 @@
-"""Rows: what a key press on one finding makes of the row that its image has.
+"""Edits: what a key press on one finding makes of the row that its image has.
 
 In: the row as it is, or none, the key, and the finding's issue. Out: the row as it is to be, or none. Owns no file.
 
 An image has one row, and may have several findings. Each key answers the finding at hand and leaves standing what was
-answered of the image before; `audit.settled` says what a row answers.
+answered of the image before; `audit.answers` says what a row answers.
 """
 
 from typing import Literal
 
 from bestiary.audit.answers import LABEL_ISSUES
+from bestiary.audit.findings import ISSUES
 from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
-from bestiary.issue_names import ISSUES, Issue, in_order
 
 Key = Literal["keep", "relabel", "drop", "undo"]
 
-# Issues that are settled on an image; the others are about a class, or about a file that is left out already.
+# Issues that a person decides image by image; the others are about a class, or about a file that is left out already.
 IMAGE_ISSUES = tuple(name for name in ISSUES if name not in ("unreadable", "shortcut", "small_class", "imbalance"))
 
 
-def pressed(key: Key, issue: Issue, *, label: str = "", before: Correction | None) -> Correction | None:
+def pressed(key: Key, issue: str, *, label: str = "", before: Correction | None) -> Correction | None:
     """The row after a key on a finding.
 
-    `keep` lets the finding stand: its issue joins those of the row. On a finding about the label it also takes a
-    relabel back. `relabel` gives a new class, and lets the finding stand. `drop` carries along what else was let stand.
-    `undo` takes away a drop, a relabel, or the answer to this finding, and leaves what else was let stand.
+    `keep` accepts the finding as it is: its issue joins those of the row. On a finding about the label it also takes a
+    relabel back. `relabel` gives a new class, and accepts the finding. `drop` keeps a note of what else was accepted.
+    `undo` takes away a drop, a relabel, or the answer to this finding, and leaves what else was accepted.
 
     Args:
         key: what was pressed.
@@ -34,27 +34,27 @@ def pressed(key: Key, issue: Issue, *, label: str = "", before: Correction | Non
     Returns:
         A row with action, label and issues alone; None: the image is to have none.
     """
-    named = _named(before)
-    rest = tuple(name for name in named if name != issue)
+    accepted = _accepted(before)
+    rest = tuple(name for name in accepted if name != issue)
     if key == "drop":
         return _row("drop", "", rest)
     if key == "relabel":
-        return _row("relabel", label, tuple(name for name in (*named, issue) if name not in LABEL_ISSUES))
+        return _row("relabel", label, tuple(name for name in (*accepted, issue) if name not in LABEL_ISSUES))
     if key == "undo":
         return _row("keep", "", rest) if rest else None
     if before is not None and before.action == "keep" and not before.issues:
         return _row("keep")
     if before is not None and before.action == "relabel" and issue not in LABEL_ISSUES:
-        return _row("relabel", before.label, (*named, issue))
-    return _row("keep", "", (*named, issue))
+        return _row("relabel", before.label, (*accepted, issue))
+    return _row("keep", "", (*accepted, issue))
 
 
-def _named(before: Correction | None) -> tuple[str, ...]:
-    """The issues that were let stand, each by its name."""
+def _accepted(before: Correction | None) -> tuple[str, ...]:
+    """The issues that were accepted, each by its name."""
     if before is None:
         return ()
     return IMAGE_ISSUES if before.action == "keep" and not before.issues else before.issues
 
 
 def _row(action: CorrectionAction, label: str = "", issues: tuple[str, ...] = ()) -> Correction:
-    return Correction("", "", action, label, issues=in_order(issues))
+    return Correction("", "", action, label, issues=tuple(dict.fromkeys(issues)))

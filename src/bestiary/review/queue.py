@@ -20,23 +20,22 @@ from bestiary.audit.answers import answers, asked_about, is_settled
 from bestiary.audit.findings import DUPLICATE_ISSUES, ISSUES, Issue
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import class_names, readable
-from bestiary.issue_names import in_order
 
 Kind = Literal["image", "cluster", "note"]
 
 _QUALITY = "Is it good enough to learn from?"
-# Of each issue: what it is called on the page, and what a person has to settle.
+# Of each issue: what it is called on the page, and what a person has to decide.
 WORDS: Mapping[Issue, tuple[str, str]] = {
-    "unreadable": ("Unreadable file", "It is left out already. Mend or delete the file."),
+    "unreadable": ("Unreadable file", "It is left out already. Fix or delete the file."),
     "label_conflict": ("Same picture, two classes", "Which class is right? Relabel or drop what is wrong."),
     "leak": ("Copies across given splits", "Keep one and drop the others, or keep them all."),
     "label_error": ("Likely label error", "Is the label right?"),
     "exact_duplicate": ("Exact copies", "Keep one and drop the others, or keep them all."),
     "near_duplicate": ("Near copies", "Is it the same picture? Keep one, or keep them all."),
     "outlier": ("Unlike every class", "Does it belong to this data set?"),
-    "shortcut": ("Told apart without looking", "Nothing to decide here: mind it when you collect."),
-    "small_class": ("Few images in a class", "Nothing to decide here: collect more."),
-    "imbalance": ("Classes of unequal size", "Nothing to decide here: mind it when you compare."),
+    "shortcut": ("Possible shortcut", "Nothing to decide here: keep it in mind when you collect images."),
+    "small_class": ("Few images in a class", "Nothing to decide here: collect more images."),
+    "imbalance": ("Classes of unequal size", "Nothing to decide here: keep it in mind when you compare models."),
     "dark": ("Very dark", _QUALITY),
     "light": ("Very bright", _QUALITY),
     "blurry": ("Blurry", _QUALITY),
@@ -86,10 +85,10 @@ class ReviewQueue:
         self._there = set(readable(index)["image_id"])
         self.class_names = class_names(index)
         self.items = [self._item(row) for row in findings.to_dict("records")]
-        self._touched: dict[str, list[Item]] = {}
+        self._items_of: dict[str, list[Item]] = {}
         for item in self.items:
             for image_id in item.members:
-                self._touched.setdefault(image_id, []).append(item)
+                self._items_of.setdefault(image_id, []).append(item)
 
     def _item(self, finding: dict[str, Any]) -> Item:
         related = [str(image_id) for image_id in finding["related"]]
@@ -114,15 +113,16 @@ class ReviewQueue:
 
     def issues_of(self, image_id: str) -> tuple[str, ...]:
         """The issues of all findings that ask about an image."""
-        return in_order(item.finding["issue"] for item in self._touched.get(image_id, []))
+        found = {item.finding["issue"] for item in self._items_of.get(image_id, [])}
+        return tuple(issue for issue in ISSUES if issue in found)
 
     def is_decided(self, item: Item, corrections: Mapping[str, Correction]) -> bool:
-        """Whether a finding asks for nothing more; see `audit.settled`. A note never is decided."""
+        """Whether a finding asks for nothing more; see `audit.answers`. A note is never decided."""
         return is_settled(item.finding["issue"], item.members, corrections)
 
     def decided_among(self, image_ids: list[str], corrections: Mapping[str, Correction]) -> dict[str, bool]:
         """For each finding that one of these images belongs to, whether it is decided now."""
-        items = {item.finding_id: item for image_id in image_ids for item in self._touched.get(image_id, [])}
+        items = {item.finding_id: item for image_id in image_ids for item in self._items_of.get(image_id, [])}
         return {finding_id: self.is_decided(item, corrections) for finding_id, item in items.items()}
 
     def progress(self, corrections: Mapping[str, Correction]) -> Progress:
