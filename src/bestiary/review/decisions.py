@@ -1,7 +1,7 @@
 """Decisions: what the page asks for → rows of `corrections.csv`, one change at a time.
 
 In: changes as the page sends them. Out: the corrections as they then lie on disk. The file is `data.corrections`' own;
-it is read anew for every request, so that a hand or another page may write it meanwhile.
+it is read again for every request, so that a person or another page may write it meanwhile.
 """
 
 import threading
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bestiary.audit.issues import in_order
-from bestiary.data.corrections.csv_rows import FILE_NAME, Correction
+from bestiary.audit.issues import ISSUES
+from bestiary.data.corrections.csv_rows import FILE_NAME, Correction, refuse_unknown_issues
+from bestiary.data.corrections.matching import ImageLookup
 from bestiary.data.corrections.overlay import resolve
 from bestiary.data.corrections.saved import read_corrections, revise
 from bestiary.errors import UsageError
@@ -24,6 +25,15 @@ from bestiary.store.hashing import sha256_bytes
 
 # A cluster of copies is kept by one key. 20,000 changes are 5 to 10 MB; see `server.MOST_BODY_BYTES`.
 MOST_CHANGES = 20_000
+
+
+def _known_issue(name: str) -> str:
+    if name not in ISSUES:
+        raise ValueError(f"there is no issue {name!r}")
+    return name
+
+
+IssueName = Annotated[str, AfterValidator(_known_issue)]
 
 
 class Shown(BaseModel):
@@ -48,7 +58,7 @@ class Change(BaseModel):
 
     Attributes:
         image_id: which image.
-        action: what was pressed on a finding (see `rows.pressed`), or `restore`: the row is to be `former` again.
+        action: what was pressed on a finding (see `edits.pressed`), or `restore`: the row is to be `former` again.
         label: the new class, for `relabel`.
         issue: of the finding.
         was: the decision that the page showed when the reader took this one.
@@ -86,7 +96,8 @@ class Decisions:
 
     def __init__(self, study_dir: Path, index: pd.DataFrame, queue: ReviewQueue, *, reviewer: str) -> None:
         self._study_dir = study_dir
-        self._index = index
+        # Built once: the index does not change while the page is open.
+        self._images = ImageLookup(index)
         self._queue = queue
         self._reviewer = reviewer
         self._lock = threading.Lock()
@@ -102,10 +113,14 @@ class Decisions:
         before = self._digest()
         digest, known = self._known
         if before is None or before != digest:
-            known = resolve(read_corrections(self._study_dir), self._index)
+            known = self._by_image(read_corrections(self._study_dir))
             # Of a file that is being written just now nothing is remembered.
             self._known = (before if before == self._digest() else None, known)
         return known
+
+    def _by_image(self, rows: list[Correction]) -> dict[str, Correction]:
+        refuse_unknown_issues(rows, ISSUES)
+        return resolve(rows, self._images)
 
     def _digest(self) -> str | None:
         try:
@@ -130,14 +145,14 @@ class Decisions:
         stale: list[str] = []
 
         def plan(there: list[Correction]) -> tuple[list[Correction], list[str]]:
-            found = resolve(there, self._index)
+            found = self._by_image(there)
             stale.extend(one.image_id for one in changes if not _says(found.get(one.image_id), one.was))
             rows = {} if stale else {one.image_id: self._row(one, found.get(one.image_id)) for one in changes}
             decided = [row for row in rows.values() if row is not None]
             return decided, [image_id for image_id, row in rows.items() if row is None]
 
         with self._lock:
-            revise(self._study_dir, plan, index=self._index)
+            revise(self._study_dir, plan, index=self._images)
             return Outcome(self.read(), tuple(stale))
 
     def finish(self) -> None:
@@ -190,4 +205,4 @@ def _says(correction: Correction | None, shown: Shown | None) -> bool:
     """Whether a row says what the page showed."""
     if correction is None or shown is None:
         return correction is None and shown is None
-    return correction.verdict == (shown.action, shown.label) and in_order(correction.issues) == in_order(shown.issues)
+    return correction.verdict == (shown.action, shown.label) and set(correction.issues) == set(shown.issues)
