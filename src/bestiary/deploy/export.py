@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bestiary.config.schema import MAJORITY, ModelConfig, StudyConfig
+from bestiary.data.corrections.overlay import Correction, corrected, read_corrections
 from bestiary.data.geometry import Geometry
+from bestiary.data.index import read_index
+from bestiary.data.splits import read_splits
 from bestiary.deploy.bundle import CARD, FOLDER, ONNX, WEIGHTS, write_bundle_file
 from bestiary.deploy.card import write_card
+from bestiary.deploy.card_facts import CardFacts, card_facts
 from bestiary.errors import BundleError, StudyError, UsageError
 from bestiary.models.backbones import Preprocessing, rebuild_backbone
 from bestiary.models.classifier import Classifier, Portable
@@ -32,13 +37,21 @@ _OPSET = 17
 _TOLERANCE = 1e-3
 
 
-def export_model(study_dir: Path, *, config: StudyConfig, comparison: dict[str, Any], fingerprint: str = "") -> Path:
+def export_model(
+    study_dir: Path,
+    *,
+    config: StudyConfig,
+    comparison: dict[str, Any],
+    corrections: Sequence[Correction] | None = None,
+    fingerprint: str = "",
+) -> Path:
     """Write the bundle of the chosen run.
 
     Args:
         study_dir: the study.
         config: `export.model` names the run, or "winner".
         comparison: for the winner, and for the card.
+        corrections: those that the run was made with; read from the study where they are not given.
         fingerprint: of the inputs, kept in `bundle.json`.
 
     Returns:
@@ -61,7 +74,16 @@ def export_model(study_dir: Path, *, config: StudyConfig, comparison: dict[str, 
         with tempfile.TemporaryDirectory(dir=study_dir, prefix=".model.") as temporary:
             folder = Path(temporary) / FOLDER
             folder.mkdir()
-            _fill(folder, study_dir, run, comparison=comparison, data=config.data.path, key=fingerprint)
+            facts = card_facts(
+                run,
+                config=config,
+                comparison=comparison,
+                index=corrected(
+                    read_index(study_dir), read_corrections(study_dir) if corrections is None else corrections
+                ),
+                splits=read_splits(study_dir),
+            )
+            _fill(folder, study_dir, run, facts=facts, key=fingerprint)
             _put_in_place(folder, study_dir / FOLDER, aside=Path(temporary) / "old")
     except OSError as error:
         raise cannot_write(study_dir / FOLDER, error) from error
@@ -74,7 +96,7 @@ def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
     folder.rename(place)
 
 
-def _fill(folder: Path, study_dir: Path, run: RunRecord, *, comparison: dict[str, Any], data: str, key: str) -> None:
+def _fill(folder: Path, study_dir: Path, run: RunRecord, *, facts: CardFacts, key: str) -> None:
     name = run.status.model
     # The run's own config, not the study's: it has the head that a sweep chose.
     model = ModelConfig.model_validate(run.config)
@@ -95,7 +117,7 @@ def _fill(folder: Path, study_dir: Path, run: RunRecord, *, comparison: dict[str
         "fingerprint": key,
     }
     write_bundle_file(folder, content)
-    write_card(folder / CARD, run, comparison=comparison, data=data)
+    write_card(folder / CARD, facts)
 
 
 def preprocessing_from(values: dict[str, Any]) -> Preprocessing:

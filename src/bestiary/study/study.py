@@ -369,7 +369,9 @@ class Study:
         from bestiary.deploy.export import export_model
 
         self._progress.say(f"  export {model or config.export.model} to {bundle.FOLDER}/")
-        return export_model(self.path, config=config, comparison=comparison, fingerprint=key)
+        return export_model(
+            self.path, config=config, comparison=comparison, corrections=self._corrections, fingerprint=key
+        )
 
     def _output_key(self, comparison: dict[str, Any], made_from: object) -> str:
         return fingerprint([comparison["fingerprint"], made_from, package_versions()["bestiary"]])
