@@ -147,8 +147,8 @@ def test_winner_no_better_than_the_baseline():
     found = said(compared(model("a", 0.51, 0.51), baseline))
     assert found["Against the baseline"].endswith(
         f". a is 1.0 percentage points above that (95{N}% interval \u22121.0 to +3.0). The difference is not "
-        f"significant (McNemar\u2019s test on the same images: p{N}={N}0.29, p{N}={N}0.58 after Holm\u2019s correction for several "
-        "tests): the test does not show that the model has learned anything."
+        f"significant (McNemar\u2019s test on the same images: p{N}={N}0.29, p{N}={N}0.58 after Holm\u2019s correction "
+        "for several tests): the test does not show that the model has learned anything."
     )
 
 
@@ -210,8 +210,8 @@ def test_wide_interval_is_called_wide():
     found = said(compared(wide))
     assert found["Uncertainty"] == (
         f"The 95{N}% interval of this test accuracy is 30.0 percentage points wide. It covers the chance of having "
-        f"drawn just these 30{N}test images. It does not cover another training run, nor images from another source. It is "
-        "wide: four times as many test images would about halve it."
+        f"drawn just these 30{N}test images. It does not cover another training run, nor images from another source. "
+        "It is wide: four times as many test images would about halve it."
     )
 
 
