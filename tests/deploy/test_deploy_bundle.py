@@ -29,7 +29,7 @@ def bundle_folder(request: pytest.FixtureRequest, finished: Study, tmp_path: Pat
     config = finished.config.model_copy(
         update={"export": finished.config.export.model_copy(update={"model": request.param})}
     )
-    return export_model(study_dir, config=config, comparison=finished.read_comparison())
+    return export_model(Snapshot(study_dir, config))
 
 
 def random_pixels(size_px: int, count: int = 5) -> np.ndarray:

@@ -22,6 +22,7 @@ from bestiary.deploy.card_facts import (
     card_facts,
 )
 from bestiary.evaluate.intervals import Interval
+from bestiary.evaluate.metrics import metrics_of
 from bestiary.runs.record import RunRecord, RunStatus
 from bestiary.study.study import Study
 from tests.conftest import draw_shape
@@ -192,21 +193,20 @@ def test_hostile_names_stay_inside_the_card(tmp_path):
 
 def run_of(class_names: list[str], **metrics: Any) -> RunRecord:
     figure = {"value": 0.9, "low": 0.8, "high": 0.95}
-    figures = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "top3_accuracy", "log_loss"), figure)
+    names = [metric.name for metric in metrics_of(len(class_names))]
+    figures = dict.fromkeys(names, figure)
     per_class = [{"class_name": name, "f1": 0.5, "support": 4} for name in class_names]
     per_class[0] = {"class_name": class_names[0], "f1": 0.0, "support": 0}
-    status = RunStatus("probe", "done", "feed", "", "", "0.1.0")
+    status = RunStatus("probe", "frozen", "done", "feed", "", "", "0.1.0")
     model = {"backbone": "resnet18", "weights": "hub", "trainable": "head"}
-    content = {
-        "class_names": class_names,
+    fit = {"class_names": class_names, "parameters": {"total": 10, "trainable": 2}, "geometry": GEOMETRY, **metrics}
+    found = {
         "val": figures,
         "test": {**figures, "per_class": per_class},
-        "parameters": {"total": 10, "trainable": 2},
-        "geometry": GEOMETRY,
         "test_scored_at": "2026-01-31T12:00:00Z",
         **metrics,
     }
-    return RunRecord(status, model, {}, pd.DataFrame(), content, pd.DataFrame())
+    return RunRecord(status, model, {}, pd.DataFrame(), fit, found)
 
 
 def index_of(**columns: Any) -> pd.DataFrame:
