@@ -229,7 +229,7 @@ def test_a_section_of_the_report_is_one_entry(make_study: MakeStudy) -> None:
     finally:
         SECTIONS.remove(toy)
     assert "A toy section" in text
-    assert re.search(r"<td[^>]*>\s*42", text)
+    assert re.search(r">\s*42\s*<", text)
 
 
 def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
