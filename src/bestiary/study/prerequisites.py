@@ -81,7 +81,7 @@ def need_splits(study_dir: Path, config: StudyConfig, found: pd.DataFrame, curre
         raise StudyError(
             f"the index, the corrections or the split settings have changed: run `bestiary split {study_dir}`"
         )
-    return splitting.without(splitting.read_splits(study_dir), current)
+    return splitting.present(splitting.without(splitting.read_splits(study_dir), current))
 
 
 def need_runs(study_dir: Path, config: StudyConfig, index: pd.DataFrame, splits: pd.DataFrame) -> None:

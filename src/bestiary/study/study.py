@@ -269,9 +269,11 @@ class Study:
         self._say_passed_over(found)
         key = splitting.splits_fingerprint(found, self.config.split, duplicates=clusters, corrected=current)
         if table_fingerprint(self.path / splitting.FILE_NAME) == key:
-            return splitting.without(splitting.read_splits(self.path), current)
-        splits = splitting.without(splitting.split_images(found, self.config.split, duplicates=clusters), current)
-        splitting.write_splits(self.path, splits, fingerprint=key)
+            return splitting.present(splitting.without(splitting.read_splits(self.path), current))
+        splits = splitting.split_images(found, self.config.split, duplicates=clusters, previous=self._previous_splits())
+        splits = splitting.without(splits, current)
+        splitting.write_splits(self.path, splits, fingerprint=key, config=self.config.split)
+        splits = splitting.present(splits)
         sizes = splits["split"].value_counts()
         self._progress.say("  split: " + ", ".join(f"{sizes[name]:,} {name}" for name in ("train", "val", "test")))
         if leaks := splitting.straddling_groups(splits):
@@ -279,6 +281,13 @@ class Study:
                 f"  {leaks:,} groups of copies lie in more than one given split: scores will be too good"
             )
         return splits
+
+    def _previous_splits(self) -> pd.DataFrame | None:
+        """The splits so far; None where there are none, or where other settings are to draw them anew."""
+        if not (self.path / splitting.FILE_NAME).exists():
+            return None
+        changed = splitting.changed_settings(splitting.read_split_settings(self.path), self.config.split)
+        return None if changed else splitting.read_splits(self.path)
 
     def _say_passed_over(self, found: pd.DataFrame) -> None:
         if moot := correcting.passed_over(self._corrections, found):
