@@ -310,9 +310,7 @@ def test_paths_may_be_texts(zoo: Zoo) -> None:
 
 
 def test_classes_that_would_be_taken_for_splits_are_an_error(zoo: Zoo) -> None:
-    with pytest.raises(
-        DataError, match=r"folders named test, train would be taken for splits.*data\.rename"
-    ):
+    with pytest.raises(DataError, match=r"folders named test, train would be taken for splits.*data\.rename"):
         zoo.apply(index=zoo.index(rename={"cat": "train", "dog": "test"}))
     assert sorted(path.name for path in zoo.home.iterdir()) == ["data", "study"]
 
