@@ -82,7 +82,7 @@ def apply_corrections(
         to: the new folder: not there yet, or empty.
         keep_out: folders in which the copy may not lie, by what they are: "data", "study".
         how: copy the bytes, or link to the files.
-        progress: told of every file.
+        progress: shows every file.
 
     Raises:
         CorrectionsError: as `corrections.corrected`.
@@ -98,7 +98,7 @@ def apply_corrections(
     _refuse_place(to, manifest, keep_out)
     plan = _plan(index, corrections)
     copied = plan[plan["left_out"] == ""]
-    _refuse_names(sorted(set(copied["label"])), divided=bool((copied["split"] != "").any()))
+    _refuse_names(sorted(set(copied["label"])), has_splits=bool((copied["split"] != "").any()))
     if how == "copy":
         _refuse_full(to, int(copied["bytes"].sum()))
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.part")
@@ -157,8 +157,8 @@ def _split_folders(plan: pd.DataFrame) -> list[str]:
     """Folders above the classes, where the data came with two splits or more, as `layout` reads folders."""
     kept = plan["left_out"] == ""
     given = plan["split_given"].where(plan["split_given"] != "", "train" if plan["split_given"].any() else "")
-    divided = given[kept].nunique() > 1 and set(given[kept]) <= set(SPLITS)
-    return [split if divided and stays else "" for split, stays in zip(given, kept, strict=True)]
+    has_splits = given[kept].nunique() > 1 and set(given[kept]) <= set(SPLITS)
+    return [split if has_splits and stays else "" for split, stays in zip(given, kept, strict=True)]
 
 
 def _new_paths(plan: pd.DataFrame) -> list[str]:
@@ -197,8 +197,8 @@ def _file_name(path: str) -> str:
     return path.rpartition("/")[2].lstrip(".") or "image"
 
 
-def _refuse_names(labels: Sequence[str], *, divided: bool) -> None:
-    if not divided and all(split_of(label) for label in labels):
+def _refuse_names(labels: Sequence[str], *, has_splits: bool) -> None:
+    if not has_splits and all(split_of(label) for label in labels):
         raise DataError(
             f"folders named {', '.join(labels)} would be taken for splits, not for classes. Rename the classes: "
             "data.rename in study.toml"
@@ -286,9 +286,9 @@ def _refuse_otherwise_read(folder: Path, copied: pd.DataFrame) -> None:
     columns = (copied[name] for name in ("new_path", "label", "split"))
     for path, label, split in zip(*columns, strict=True):
         if (read := listed.get(path)) != (label, split, ""):
-            told = read[2] or f"class {read[0]!r}, split {read[1]!r}" if read else "nothing"
+            found = read[2] or f"class {read[0]!r}, split {read[1]!r}" if read else "nothing"
             raise DataError(
-                f"as class folders the copy would not be read as it is meant: {path} as {told}. Rename the class "
+                f"as class folders the copy would not be read as it is meant: {path} as {found}. Rename the class "
                 f"{label!r}: data.rename in study.toml"
             )
 

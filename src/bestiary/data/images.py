@@ -4,8 +4,8 @@ In: a file, its bytes, or an image that Pillow has opened. Out: an 8-bit RGB Pil
 message is the reason. No file here.
 
 The rules, the same everywhere in bestiary:
-- JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, AVIF and, with the extra `heic`, HEIC, told by content and not by the
-  file's ending; of several frames the first.
+- JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, AVIF and, with the extra `heic`, HEIC, recognised by content and not by
+  the file's ending; of several frames the first.
 - Turned as its EXIF or XMP orientation says. No other metadata are read: whatever is in them, a photo whose pixels can
   be decoded is read.
 - Grey is repeated in three channels; palettes are looked up; CMYK, YCbCr and Lab are converted by Pillow, without

@@ -38,12 +38,12 @@ _UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
 def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progress: Progress = SILENT) -> pd.DataFrame:
     """Read every file of a data set.
 
-    Every file's bytes are hashed anew; only bytes that `previous` does not know are decoded.
+    Every file's bytes are hashed again; only bytes that `previous` does not know are decoded.
 
     Args:
         data: which images, and what they are called.
         previous: an earlier index of the same data.
-        progress: told of each file.
+        progress: shows each file.
 
     Returns:
         One row a file, sorted as listed; see the module's head for the columns.

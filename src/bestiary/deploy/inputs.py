@@ -58,12 +58,12 @@ class ImageInput:
 def expand_inputs(given: Source | Iterable[Source], *, progress: Progress = SILENT) -> list[ImageInput]:
     """Every image, in the order given: files, folders (all below, links followed), patterns, and images in memory.
 
-    Hidden and system files in folders, and files that accompany images, are skipped; `progress` is told how many. All
+    Hidden and system files in folders, and files that accompany images, are skipped; `progress` says how many. All
     else that cannot be read is an input with its error.
 
     Args:
         given: one source or several. Arrays are RGB: `(height, width, 3)` or `(n, height, width, 3) uint8`.
-        progress: told of what is skipped.
+        progress: says how many files are skipped.
 
     Raises:
         UsageError: a pattern matches nothing, there is no image at all, or something is of another type.
@@ -93,8 +93,8 @@ def _several(given: Any) -> Iterable[Any]:
 
 def _unknown(source: Any) -> UsageError:
     return UsageError(
-        f"cannot classify a {type(source).__name__}: give a path, bytes, a Pillow image, an array (height, width, 3) "
-        "or (n, height, width, 3) of uint8, or a list of these"
+        f"cannot classify an object of type {type(source).__name__}: give a path, bytes, a Pillow image, an array "
+        "(height, width, 3) or (n, height, width, 3) of uint8, or a list of these"
     )
 
 

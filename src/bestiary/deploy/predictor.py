@@ -58,7 +58,7 @@ def iterate_predictions(
         bundle: an exported model.
         images: as `inputs.expand_inputs` lists them.
         top_k: how many classes to name; at most as many as there are.
-        progress: told of each image.
+        progress: shows each image.
     """
     stream = load_network(bundle, batch_size=max(1, min(BATCH_SIZE, len(images))))
     top_k = min(top_k, len(bundle.class_names))
@@ -93,7 +93,7 @@ def predict(
         images: one or several of: a file, a folder, a glob pattern, a file's bytes, a Pillow image, an RGB array
             `(height, width, 3)` or `(n, height, width, 3) uint8`.
         top_k: how many classes to name.
-        progress: told of each image, and how many files of folders were skipped as hidden or beside images.
+        progress: shows each image, and how many files of folders were skipped as hidden or beside images.
 
     Returns:
         A DataFrame, one row an image: `path, label, probability, label_2, ..., error`. An image that has no file has a

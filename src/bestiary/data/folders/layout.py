@@ -80,7 +80,7 @@ class Layout:
 
 
 def split_of(name: str, *, ignoring: Iterable[str] = (), abbreviated: bool = False) -> SplitName | None:
-    """The split that a folder's name tells, such as `train` of `Training`, `train_images` and `train2017`.
+    """The split that a folder's name stands for, such as `train` of `Training`, `train_images` and `train2017`.
 
     Args:
         name: of one folder.
@@ -88,8 +88,8 @@ def split_of(name: str, *, ignoring: Iterable[str] = (), abbreviated: bool = Fal
         abbreviated: whether `tr`, `dev`, `ts` and their like count.
     """
     words = [word for word in _words(name) if word not in _FILLERS]
-    told = [word for word in words if word not in set(ignoring)] or words
-    joined = "".join(told)
+    left = [word for word in words if word not in set(ignoring)] or words
+    joined = "".join(left)
     known = {**SPLIT_FOLDERS, **_ABBREVIATIONS} if abbreviated else SPLIT_FOLDERS
     for filler in ("", *sorted(_FILLERS, key=len, reverse=True)):
         if joined.endswith(filler) and (split := known.get(joined[: len(joined) - len(filler)])):
@@ -140,7 +140,7 @@ class _Tree:
 
 
 def read_layout(root: str, found: Sequence[Found], top_folders: TopFolders = "auto") -> Layout:
-    """Tell what the top folders of a data set are.
+    """Find out what the top folders of a data set are.
 
     Args:
         root: for messages.
@@ -195,8 +195,8 @@ def _guessed(root: str, tree: _Tree, tops: Sequence[str]) -> Layout:
 
 def _known_splits(tops: Sequence[str], *, abbreviated: bool = False) -> dict[str, SplitName]:
     everywhere = set.intersection(*(set(_words(top)) for top in tops)) if len(tops) > 1 else set()
-    told = {top: split_of(top, ignoring=everywhere, abbreviated=abbreviated) for top in tops}
-    return {top: split for top, split in told.items() if split is not None}
+    splits = {top: split_of(top, ignoring=everywhere, abbreviated=abbreviated) for top in tops}
+    return {top: split for top, split in splits.items() if split is not None}
 
 
 def _splits(tree: _Tree, known: Mapping[str, SplitName]) -> Layout:

@@ -4,7 +4,7 @@ In: a folder. Out: `Found`, files and folders, in a fixed order. Owns no file, a
 
 Links are followed, but not in circles; what they lead to counts as lying where the link lies. Hidden files and what
 systems and programs leave in folders are no images, and neither is what lies in such folders. Nor are the small files
-that cameras, programs and archives put beside photos; they are told by their ending.
+that cameras, programs and archives put beside photos, which their endings show.
 """
 
 import os

@@ -50,7 +50,7 @@ _MOST_SAMPLES = 6
 
 @dataclass(frozen=True)
 class Container:
-    """An image file, taken apart.
+    """An image file in its parts.
 
     Attributes:
         format: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
@@ -64,7 +64,7 @@ class Container:
 
 
 def open_container(data: bytes) -> Container | None:
-    """Tell an image file by its first bytes, and take it apart; None where it is of no format that is read.
+    """Recognise an image file by its first bytes, and take it apart; None where it is of no format that is read.
 
     Raises:
         ImageError: a TIFF without a directory, or of a kind that is not read.
@@ -229,7 +229,7 @@ def _entry(tag: Tag, directory: Directory) -> bytes:
 
 
 def _base_media(data: bytes) -> Container | None:
-    """AVIF and HEIC, told by the brands in the first box."""
+    """AVIF and HEIC, recognised by the brands in the first box."""
     end = min(int.from_bytes(data[:4]), len(data))
     brands = {data[8:12], *(data[place : place + 4] for place in range(16, end - 3, 4))}
     if brands & _AVIF_BRANDS:
