@@ -5,7 +5,6 @@ In: an audited study. Out: decisions in `corrections.csv`, through the room `rev
 
 import getpass
 import sys
-import webbrowser
 from pathlib import Path
 
 from bestiary.data.corrections.csv_rows import FILE_NAME
@@ -25,13 +24,11 @@ def review_study(study: Path, *, port: int, reviewer: str, browser: bool) -> Non
     def ready(url: str) -> None:
         print(url, flush=True)
         print("every decision is saved at once; Ctrl-C ends this", file=sys.stderr)
-        if browser:
-            webbrowser.open(url)
 
-    progress = serve(study, reviewer=reviewer or _user(), port=port, on_ready=ready)
+    progress = serve(study, reviewer=reviewer or _user(), port=port, on_ready=ready, browser=browser)
     print(f"{progress.decided:,} of {progress.total:,} findings decided, in {study / FILE_NAME}")
     if progress.decided:
-        print("`bestiary study` with the same arguments does anew what they touch")
+        print("`bestiary study` with the same arguments repeats what they affect")
 
 
 def _user() -> str:
