@@ -1,6 +1,6 @@
 """Decisions: what the page asks for → rows of `corrections.csv`, one change at a time.
 
-In: changes as the page sends them. Out: the corrections as they then lie on disk. The file is `data.corrections`' own;
+In: changes as the page sends them. Out: the corrections that are then on disk. `data.corrections.saved` owns the file;
 it is read again for every request, so that a person or another page may write it meanwhile.
 """
 
@@ -23,7 +23,7 @@ from bestiary.review.edits import Key, pressed
 from bestiary.review.queue import ReviewQueue
 from bestiary.store.hashing import sha256_bytes
 
-# A cluster of copies is kept by one key. 20,000 changes are 5 to 10 MB; see `server.MOST_BODY_BYTES`.
+# One key keeps a whole cluster of copies. 20,000 changes are 5 to 10 MB; see `server.MOST_BODY_BYTES`.
 MOST_CHANGES = 20_000
 
 
@@ -47,14 +47,14 @@ class Shown(BaseModel):
 
 
 class Former(Shown):
-    """A decision that is to be there again: who took it, and when, too."""
+    """A decision that is to be restored, with who took it and when."""
 
     reviewed_by: str
     reviewed_at: str
 
 
 class Change(BaseModel):
-    """One image, and what is to become of it.
+    """One image, and what is to be decided about it.
 
     Attributes:
         image_id: which image.
@@ -131,16 +131,16 @@ class Decisions:
     def carry_out(self, changes: Sequence[Change]) -> Outcome:
         """Write changes to disk, all or none; none where an image was decided elsewhere meanwhile.
 
-        Whether it was is asked of the rows that are replaced, under the lock that every writer takes: of two pages,
-        also of two servers, that decide on an image at the same time, one is told so.
+        This is checked on the rows that are replaced, under the lock that every writer takes: of two pages that decide
+        on an image at the same time, also of two servers, one gets its image back as stale.
 
         Raises:
             UsageError: a change that cannot be: an image or a class that the study does not have.
             BestiaryError: the file cannot be read or written.
         """
-        for wanted in changes:
-            self._check(wanted)
-        if len({wanted.image_id for wanted in changes}) < len(changes):
+        for one in changes:
+            self._check(one)
+        if len({one.image_id for one in changes}) < len(changes):
             raise UsageError("an image is named twice")
         stale: list[str] = []
 
@@ -160,16 +160,16 @@ class Decisions:
         with self._lock:
             pass
 
-    def _check(self, wanted: Change) -> None:
-        if not self._queue.can_decide(wanted.image_id):
-            raise UsageError(f"the study has no readable image {wanted.image_id!r}")
-        if wanted.action == "restore":
-            if wanted.former is not None:
-                self._check_class(wanted.former.action, wanted.former.label)
+    def _check(self, change: Change) -> None:
+        if not self._queue.can_decide(change.image_id):
+            raise UsageError(f"the study has no readable image {change.image_id!r}")
+        if change.action == "restore":
+            if change.former is not None:
+                self._check_class(change.former.action, change.former.label)
             return
-        self._check_class(wanted.action, wanted.label)
-        if wanted.action == "relabel" and wanted.label == self._queue.label_of(wanted.image_id):
-            raise UsageError(f"its label is {wanted.label!r} already: keep it instead")
+        self._check_class(change.action, change.label)
+        if change.action == "relabel" and change.label == self._queue.label_of(change.image_id):
+            raise UsageError(f"its label is {change.label!r} already: keep it instead")
 
     def _check_class(self, action: str, label: str) -> None:
         if action != "relabel":
@@ -178,12 +178,12 @@ class Decisions:
         elif label not in self._queue.class_names:
             raise UsageError(f"the study has no class {label!r}")
 
-    def _row(self, wanted: Change, before: Correction | None) -> Correction | None:
+    def _row(self, change: Change, before: Correction | None) -> Correction | None:
         """The row that the image is to have."""
-        image_id, path = wanted.image_id, self._queue.path_of(wanted.image_id)
-        if wanted.action == "restore":
-            return None if wanted.former is None else Correction(image_id, path, **wanted.former.model_dump())
-        row = pressed(wanted.action, wanted.issue, label=wanted.label, before=before)
+        image_id, path = change.image_id, self._queue.path_of(change.image_id)
+        if change.action == "restore":
+            return None if change.former is None else Correction(image_id, path, **change.former.model_dump())
+        row = pressed(change.action, change.issue, label=change.label, before=before)
         return None if row is None else replace(row, image_id=image_id, path=path, reviewed_by=self._reviewer)
 
 

@@ -2,8 +2,8 @@
 
 In: the row as it is, or none, the key, and the finding's issue. Out: the row as it is to be, or none. Owns no file.
 
-An image has one row, and may have several findings. Each key answers the finding at hand and leaves standing what was
-answered of the image before; `audit.answers` says what a row answers.
+An image has one row, and may have several findings. Each key answers the finding at hand and keeps what was answered
+about the image before; `audit.answers` says what a row answers.
 """
 
 from typing import Literal
@@ -30,7 +30,7 @@ def pressed(key: Key, issue: str, *, label: str = "", before: Correction | None)
         key: what was pressed.
         issue: of the finding at hand.
         label: the new class, for `relabel`.
-        before: the image's row; a keep that names no issue stands for `image_issues`.
+        before: the image's row; a keep that names no issue means `image_issues`.
 
     Returns:
         A row with action, label and issues alone; None: the image is to have none.
