@@ -120,8 +120,8 @@ def split_lead(study: StudyRecord) -> Text:
             else "no group is in more than one split."
         )
         parts.append(
-            f"{counted(int(groups.sum()), 'image')} belong together in {counted(len(groups), 'group')} (copies, or a "
-            f"group column): {where}"
+            f"{counted(int(groups.sum()), 'image')} form {counted(len(groups), 'group')} that belong together (copies, "
+            f"or one value of a group column): {where}"
         )
     return Text([" ".join(parts)])
 
