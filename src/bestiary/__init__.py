@@ -12,10 +12,6 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from bestiary.telemetry import prepare_process
-
-prepare_process()
-
 _HOMES = {
     "Study": "bestiary.study.study",
     "StudyConfig": "bestiary.config.schema",
