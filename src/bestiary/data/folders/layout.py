@@ -219,7 +219,7 @@ def _either(root: str, unclear: Sequence[str], classes: Iterable[str], *, beside
         way_out = f"rename {names} to train, val or test, or move what is of no split elsewhere"
     return (
         f"{root}: {what} folders that may be classes ({inner}), or may lie within a class. If they are the classes, "
-        f"{way_out}. If the top folders are the classes, set data.top_folders=classes"
+        f"{way_out}. If the top folders are the classes, set data.top_folders=classes (in study.toml, or by --set)"
     )
 
 
