@@ -28,13 +28,14 @@ from bestiary.config.schema import ModelConfig
 from bestiary.data.pixels import PixelTable
 from bestiary.models.augment import PLAIN_VIEW
 from bestiary.models.backbones import Backbone, build_backbone
-from bestiary.models.devices import settle_precision
+from bestiary.models.devices import resolve_precision
 from bestiary.models.extract.engines import Forward, _convert, compile_forward, pick_engine
 from bestiary.models.extract.features import _to_half
 from bestiary.models.extract.passes import fill
 from bestiary.models.heads import fit_linear_probe
 from bestiary.progress import SILENT
 from bestiary.store.rows import RowStore
+from bestiary.telemetry import import_openvino
 
 IMAGES, EAGER_IMAGES, EAGER_BATCH = 1024, 128, 32
 _CPU = torch.device("cpu")
@@ -74,7 +75,11 @@ def measure(
             backbone = build_backbone(ModelConfig.model_validate({"backbone": name, **changes})).eval()
             geometry = backbone.preprocessing.geometry
             forward = compile_forward(
-                backbone, size_px=geometry.size_px, precision=settle_precision("auto", _CPU), device=_CPU, engine=engine
+                backbone,
+                size_px=geometry.size_px,
+                precision=resolve_precision("auto", _CPU),
+                device=_CPU,
+                engine=engine,
             )
             pixels = photos.in_memory(geometry, photos.some(images))
             rows += _speed(backbone, forward, pixels, place / name, repeats, eager_images=eager_images)
@@ -126,8 +131,7 @@ def _speed(
 
 
 def _raw(backbone: Backbone, precision: str, batch_size: int) -> Callable[[list[npt.NDArray[np.uint8]]], None]:
-    import openvino
-
+    openvino = import_openvino()
     size = backbone.preprocessing.geometry.size_px
     model = _convert(backbone, torch.zeros(2, size, size, 3, dtype=torch.uint8))
     model.reshape([batch_size, size, size, 3])

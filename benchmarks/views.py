@@ -27,7 +27,7 @@ from bestiary.evaluate.intervals import RESAMPLES, percentile_interval
 from bestiary.models.augment import augment, views_of
 from bestiary.models.backbones import Backbone, build_backbone
 from bestiary.models.batches import FeatureSource, Source
-from bestiary.models.devices import settle_precision
+from bestiary.models.devices import resolve_precision
 from bestiary.models.extract.engines import Forward, compile_forward, pick_engine
 from bestiary.models.extract.features import FeatureTable, feature_table
 from bestiary.models.heads import Head
@@ -136,7 +136,7 @@ class _Bench:
         """Features of training photos drawn anew for every epoch, and the seconds of all."""
         start = time.perf_counter()
         size = self._backbone.preprocessing.geometry.size_px
-        precision, engine = settle_precision("auto", _CPU), pick_engine(_CPU)
+        precision, engine = resolve_precision("auto", _CPU), pick_engine(_CPU)
         forward = compile_forward(self._backbone, size_px=size, precision=precision, device=_CPU, engine=engine)
         draws = [_draw(forward, self._pixels["train"], torch.Generator().manual_seed(epoch)) for epoch in range(EPOCHS)]
         return draws, time.perf_counter() - start

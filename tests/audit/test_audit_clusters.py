@@ -1,4 +1,4 @@
-"""Near duplicates: changed copies are found, pictures that are merely alike are not; whatever the processor or order."""
+"""Near duplicates: changed copies are found, pictures merely alike are not, whatever the processor or the order."""
 
 import contextlib
 import functools

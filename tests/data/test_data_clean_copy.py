@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_a_copy_is_what_the_corrections_say_and_the_data_stay(zoo: Zoo, how: str
         "dog/1-2.png": bytes_of["cat/1.png"],
         "dog/2.png": bytes_of["dog/2.png"],
     }
-    assert found == Applied(zoo.to, zoo.home / "clean.manifest.csv", 4, 1, 1, 2, 1)
+    assert found == Applied(zoo.to, zoo.home / "clean.manifest.csv", 4, 1, 1, 1, 1)
     assert sorted(path.name for path in zoo.home.iterdir()) == ["clean", "clean.manifest.csv", "data", "study"]
     inodes = {path.stat().st_ino for path in zoo.data.rglob("*.png")}
     for path in zoo.to.rglob("*.png"):
@@ -189,6 +190,7 @@ def test_every_kept_image_has_a_path_of_its_own(names: list[str], choices: list[
         {
             "image_id": [hashlib.sha256(path.encode()).hexdigest()[:20] for path in paths],
             "path": paths, "label": [path[0] for path in paths], "split_given": "", "group_given": "", "error": "",
+            "format": "PNG",
         }
     )  # fmt: skip
     rows = [
@@ -263,7 +265,9 @@ def test_a_file_in_the_manifest_s_place_is_not_written_over(zoo: Zoo) -> None:
         (".hidden", "it begins with a dot"),
         ("a\nb", "it holds"),
         ("k" * 256, "it is too long"),
-        ("Dog", "classes 'Dog' and 'dog' would be one folder where file names know no upper case. Rename one"),
+        ("Dog", "classes 'Dog' and 'dog' differ only in upper and lower case: .* one folder. Rename one: data.rename"),
+        ("dog ", "classes 'dog' and 'dog ' differ only in spaces: on some systems they would be one folder"),
+        ("\uff44og", "classes 'dog' and .* differ only in how their letters are composed in Unicode: "),
         ("Thumbs.db", r"would not be read as it is meant: Thumbs\.db/.* Rename the class 'Thumbs\.db'"),
     ],
 )
@@ -273,8 +277,41 @@ def test_a_class_that_can_be_no_folder_is_an_error(zoo: Zoo, label: str, words: 
     assert sorted(path.name for path in zoo.home.iterdir()) == ["data", "study"]
 
 
+def test_classes_whose_accents_are_composed_otherwise_are_never_merged(zoo: Zoo) -> None:
+    index = zoo.index(rename={"cat": "caf\u00e9", "dog": "cafe\u0301"})
+    with pytest.raises(DataError, match="composed in Unicode: on some systems they would be one folder"):
+        zoo.apply(index=index)
+    assert sorted(path.name for path in zoo.home.iterdir()) == ["data", "study"]
+
+
+def test_file_names_that_other_systems_take_for_one_do_not_meet(tmp_path: Path) -> None:
+    zoo = Zoo(tmp_path).fill("a/x/\u00e9.png", "a/y/e\u0301.png", "a/z/\u00c9.PNG", "b/1.png")
+    zoo.apply()
+    names = {unicodedata.normalize("NFC", path).casefold() for path in zoo.copy()}
+    assert len(names) == 4
+
+
+def test_images_of_a_table_whose_names_would_be_skipped_get_an_ending(tmp_path: Path) -> None:
+    zoo = Zoo(tmp_path).fill("x/1.txt", "x/Thumbs.db", "y/1.png", "y/.hidden.json")
+    rows = [("x/1.txt", "a"), ("x/Thumbs.db", "a"), ("y/1.png", "b"), ("y/.hidden.json", "b")]
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    table = zoo.data / "t.csv"
+    (tmp_path / "t.csv").rename(table)
+    found = zoo.apply(index=zoo.index(path=str(table)))
+    assert sorted(zoo.copy()) == ["a/1.txt.png", "a/Thumbs.db.png", "b/1.png", "b/hidden.json.png"]
+    assert found.renamed == 3
+
+
+def test_paths_may_be_texts(zoo: Zoo) -> None:
+    places = {"data": str(zoo.data), "study": str(zoo.study)}
+    found = apply_corrections(zoo.index(), [], str(zoo.data), str(zoo.to), keep_out=places)
+    assert found.files == 5
+    with pytest.raises(UsageError, match="lies inside the data folder"):
+        apply_corrections(zoo.index(), [], str(zoo.data), str(zoo.data / "new"), keep_out=places)
+
+
 def test_classes_that_would_be_taken_for_splits_are_an_error(zoo: Zoo) -> None:
-    with pytest.raises(DataError, match=r"folders named test, train would be taken for a division.*data\.rename"):
+    with pytest.raises(DataError, match=r"folders named test, train would be taken for splits.*data\.rename"):
         zoo.apply(index=zoo.index(rename={"cat": "train", "dog": "test"}))
     assert sorted(path.name for path in zoo.home.iterdir()) == ["data", "study"]
 

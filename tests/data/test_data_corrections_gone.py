@@ -1,4 +1,4 @@
-"""Corrections of images that are gone or moved: what is carried out is skipped, and no other copy is hit."""
+"""Corrections of images that have gone or moved: what is carried out already is skipped, and no other copy is hit."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -76,6 +76,20 @@ def test_folder_of_that_name_goes_before_a_named_set(elsewhere: Path) -> None:
     assert default_rename("digits") == {}
 
 
+def test_paths_may_be_paths(elsewhere: Path) -> None:
+    (elsewhere / "t.csv").touch()
+    assert is_table(Path("t.csv"))
+    assert data_root(Path("t.csv")) == Path()
+    assert is_named_set(Path("digits"))
+    assert not is_named_set(elsewhere)
+
+
+def test_folder_that_is_called_like_a_table_is_a_folder(elsewhere: Path) -> None:
+    (elsewhere / "photos.csv" / "cat").mkdir(parents=True)
+    assert not is_table("photos.csv")
+    assert data_root("photos.csv") == Path("photos.csv")
+
+
 @pytest.mark.parametrize("name", ["digit", "cifar10", "no/such/folder", "table.csv"])
 def test_unknown_name_is_wrong_use_and_lists_the_named_sets(elsewhere: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"no such folder: {name}.*digits, animals10"):

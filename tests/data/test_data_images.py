@@ -2,9 +2,13 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,15 +16,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bestiary.data.images import inspect, load_rgb
 from bestiary.errors import DataError, ImageError
 
 Pixels = npt.NDArray[np.uint8]
-
-# Pillow warns of damaged metadata before it raises or goes on; the decoder's answer is what counts here.
-quiet = pytest.mark.filterwarnings("ignore")
 
 
 def encode(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -29,7 +30,7 @@ def encode(image: Image.Image, form: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def rgb(source: bytes | Path) -> Pixels:
+def rgb(source: bytes | str | Path) -> Pixels:
     image = load_rgb(source)
     assert image.mode == "RGB"
     return np.asarray(image)
@@ -57,6 +58,18 @@ TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
     8: lambda stored: np.rot90(stored, 1),
 }
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "JPEG", "MPO", "AVIF"])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_image_is_turned_as_pillow_turns_it(orientation: int, form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, Any] = {"lossless": True} if form == "WEBP" else {}
+    data = encode(RGB, form, exif=exif, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(rgb(data), expected)
+    assert inspect(data).format == ("JPEG" if form == "MPO" else form)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "JPEG", "MPO"])
@@ -249,6 +262,7 @@ def test_format_is_told_by_content_and_not_by_the_ending(tmp_path: Path, name: s
     data = encode(RGB, "JPEG")
     (tmp_path / name).write_bytes(data)
     np.testing.assert_array_equal(rgb(tmp_path / name), rgb(data))
+    np.testing.assert_array_equal(rgb(str(tmp_path / name)), rgb(data))
     assert inspect(data).format == "JPEG"
 
 
@@ -264,12 +278,12 @@ SAMPLES = {
     "bmp": encode(RGB, "BMP"),
     "tiff": encode(RGB, "TIFF"),
     "lzw tiff": encode(RGB, "TIFF", compression="tiff_lzw"),
+    "avif": encode(RGB, "AVIF"),
 }
 # Bytes behind the last pixel: the end mark and, of a PNG, the checksums, the padding of a BMP row.
 TAIL_BYTES = {"png": 20, "palette png": 24, "gif": 2, "bmp": 3}
 
 
-@quiet
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_file_cut_short_never_passes_for_whole(kind: str) -> None:
     data = SAMPLES[kind]
@@ -285,7 +299,6 @@ def test_file_cut_short_never_passes_for_whole(kind: str) -> None:
             continue
 
 
-@quiet
 @given(seed=st.integers(0, 1000), height=st.integers(1, 60), width=st.integers(1, 60), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_no_cut_jpeg_or_png_gives_other_pixels(seed: int, height: int, width: int, data: st.DataObject) -> None:
@@ -309,7 +322,6 @@ def test_cut_file_is_called_truncated(kind: str) -> None:
         load_rgb(SAMPLES[kind][: len(SAMPLES[kind]) * 2 // 3])
 
 
-@quiet
 @given(data=st.binary(max_size=200), prefix=st.sampled_from([b"", *{sample[:24] for sample in SAMPLES.values()}]))
 @settings(max_examples=300, deadline=None)
 def test_random_bytes_raise_only_image_errors(data: bytes, prefix: bytes) -> None:
@@ -319,7 +331,6 @@ def test_random_bytes_raise_only_image_errors(data: bytes, prefix: bytes) -> Non
     assert "\n" not in str(caught.value)
 
 
-@quiet
 @given(kind=st.sampled_from(sorted(SAMPLES)), data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_altered_files_are_read_or_refused_and_nothing_else(kind: str, data: st.DataObject) -> None:
@@ -334,11 +345,14 @@ def test_altered_files_are_read_or_refused_and_nothing_else(kind: str, data: st.
 
 @pytest.mark.parametrize(
     "content",
-    [b"just some text\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.4", bytes(1000), b"P6 1 1 255 abc"],
+    [
+        *(b"just some text\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.4", bytes(1000)),
+        *(b"P6 1 1 255 abc", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", b"RIFF\x24\0\0\0WAVEfmt "),
+    ],
 )
 def test_what_is_no_image_of_the_named_formats_is_refused_with_their_list(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "photo.png").write_bytes(content)
-    with pytest.raises(ImageError, match=r"not an image .*JPEG, PNG, WebP, GIF, BMP, TIFF"):
+    with pytest.raises(ImageError, match=r"not an image .*JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC"):
         load_rgb(tmp_path / "photo.png")
 
 
@@ -365,6 +379,144 @@ def bmp_header(width: int, height: int) -> bytes:
 def test_decompression_bomb_is_refused_from_its_header(header: Callable[[int, int], bytes]) -> None:
     with pytest.raises(ImageError, match="decompression bomb"):
         load_rgb(header(60_000, 60_000))
+
+
+WITHIN_THE_LIMIT = {
+    "JPEG": {},
+    "PNG": {},
+    "WEBP": {},
+    "GIF": {"transparency": 1, "disposal": 2},
+    "BMP": {},
+    "TIFF": {},
+    "AVIF": {},
+}
+
+
+@pytest.mark.parametrize("form", WITHIN_THE_LIMIT)
+def test_image_that_pillow_would_warn_of_is_read_and_a_larger_one_refused(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = RGB.quantize(9) if form == "GIF" else RGB
+    data = encode(image, form, **WITHIN_THE_LIMIT[form])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9 * 13 * 2 // 3)
+    assert rgb(data).shape == (9, 13, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9 * 13 // 3)
+    with pytest.raises(ImageError, match="decompression bomb"):
+        load_rgb(data)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert rgb(data).shape == (9, 13, 3)
+
+
+def test_frame_beyond_the_screen_of_a_gif_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytearray(encode(RGB.quantize(9), "GIF"))
+    whole = rgb(bytes(data))
+    data[6:10] = struct.pack("<2H", 1, 1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9 * 13 * 2 // 3)
+    np.testing.assert_array_equal(rgb(bytes(data)), whole)
+
+
+def test_grey_tiff_with_premultiplied_alpha_is_read() -> None:
+    image = Image.merge("LA", (Image.new("L", (5, 4), 100), Image.new("L", (5, 4), 255)))
+    data = bytearray(encode(image, "TIFF"))
+    extra_samples = data.index(struct.pack("<HHI", 338, 3, 1))
+    data[extra_samples + 8] = 1
+    assert Image.open(io.BytesIO(data)).mode == "La"
+    np.testing.assert_array_equal(rgb(bytes(data)), grey3(np.full((4, 5), 100)))
+
+
+def test_damaged_tiff_writes_nothing_to_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encode(Image.fromarray(noise(60, 60)), "TIFF", compression="tiff_lzw"))
+    middle = len(data) // 2
+    data[middle : middle + 50] = b"\xff" * 50
+
+    def attempt(_: int) -> None:
+        with pytest.raises(ImageError, match="decoder error"):
+            load_rgb(bytes(data))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(attempt, range(20)))
+    assert capfd.readouterr() == ("", "")
+    # Whoever decodes it otherwise still gets the message of libtiff.
+    with pytest.raises(OSError, match="decoder error"):
+        Image.open(io.BytesIO(data)).load()
+    assert "tempfile.tif" in capfd.readouterr().err
+
+
+def test_reason_is_a_sentence_where_pillow_names_a_number_alone() -> None:
+    data = bytearray(encode(RGB, "TIFF"))
+    entry = data.index(struct.pack("<HHI", 259, 3, 1))
+    data[entry + 8 : entry + 10] = struct.pack("<H", 4711)
+    with pytest.raises(ImageError, match=r"damaged image: its header makes no sense \(4711\)"):
+        load_rgb(bytes(data))
+
+
+def test_importing_changes_nothing_in_the_process() -> None:
+    code = (
+        "import numpy, pandas, warnings, PIL.Image as I, PIL.ImageFile as F, PIL.PngImagePlugin as P\n"
+        "state = lambda: (list(warnings.filters), warnings.showwarning, I.MAX_IMAGE_PIXELS, F.LOAD_TRUNCATED_IMAGES,\n"
+        "    P.MAX_TEXT_CHUNK, P.MAX_TEXT_MEMORY)\n"
+        "before = state()\n"
+        "import bestiary; bestiary.load_rgb; bestiary.predict\n"
+        "assert state() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def heic_of(image: Image.Image) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(image).save(stream, quality=-1, chroma=444)
+    return stream.getvalue()
+
+
+HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed() -> None:
+    smooth = np.stack(np.broadcast_arrays(np.arange(64)[:, None] * 3, np.arange(80) * 2, 99), -1).astype(np.uint8)
+    data = heic_of(Image.fromarray(smooth))
+    assert np.abs(rgb(data).astype(int) - smooth).max() <= 6
+    assert inspect(data).format == "HEIC"
+
+
+def test_heic_without_pillow_heif_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"^HEIC: install bestiary\[heic\] to read it"):
+        load_rgb(HEIC_HEAD)
+
+
+def test_heic_is_decoded_by_pillow_heif_and_turned_by_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = RGB.copy()
+    decoded.info["exif"] = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    file = SimpleNamespace(size=decoded.size, to_pillow=lambda: decoded)
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(open_heif=lambda stream: file))
+    np.testing.assert_array_equal(rgb(HEIC_HEAD), NOISE)
+    file.size = (60_000, 60_000)
+    with pytest.raises(ImageError, match="decompression bomb"):
+        load_rgb(HEIC_HEAD)
+
+
+def test_file_that_claims_to_be_empty_is_not_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("opened"))
+    with pytest.raises(ImageError, match="0 bytes"):
+        load_rgb(tmp_path / "a.jpg")
+
+
+def test_file_larger_than_any_image_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "film.mp4").open("wb") as stream:
+        stream.truncate(3 << 30)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
+    with pytest.raises(ImageError, match=r"larger than any image: 3\.2 GB"):
+        load_rgb(tmp_path / "film.mp4")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="devices of POSIX")
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/stdin", "/dev/tty"])
+def test_device_is_not_opened(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("opened"))
+    with pytest.raises(ImageError):
+        load_rgb(device)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,26 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from exif_made import exif_of, tag
 from PIL import Image
 
 from bestiary.config.schema import DataConfig
 from bestiary.data import index as index_module
-from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, readable, write_index
+from bestiary.data.index import (
+    build_index,
+    class_names,
+    index_fingerprint,
+    read_index,
+    readable,
+    stands_for_no_image,
+    write_index,
+)
 from bestiary.errors import DataError, UsageError
 from bestiary.store.tables import table_fingerprint
 
@@ -229,6 +239,76 @@ def test_one_class_is_an_error_that_names_it(tmp_path: Path) -> None:
     picture(tmp_path / "d" / "cat" / "a.png")
     with pytest.raises(DataError, match="one class only, 'cat'"):
         index_of(tmp_path / "d")
+
+
+@pytest.mark.parametrize("above", ["images", "archive/dataset", "train"])
+def test_classes_a_level_deeper_are_an_error_that_names_the_folder_to_give(tmp_path: Path, above: str) -> None:
+    for label in ("cat", "dog", "elk", "owl"):
+        picture(tmp_path / "d" / above / label / "a.png")
+    place = str(tmp_path / "d" / above)
+    top = above.partition("/")[0]
+    words = f"one class only, '{top}': .* the folders in it (cat, dog, elk ...), give {place}"
+    with pytest.raises(DataError) as caught:
+        index_of(tmp_path / "d")
+    assert re.search(re.escape(words).replace(r"\.\*", ".*"), str(caught.value))
+    assert class_names(index_of(tmp_path / "d" / above)) == ["cat", "dog", "elk", "owl"]
+
+
+def test_one_class_without_folders_in_it_has_no_other_folder_to_give(tmp_path: Path) -> None:
+    picture(tmp_path / "d" / "cat" / "old" / "a.png")
+    picture(tmp_path / "d" / "cat" / "b.png")
+    with pytest.raises(DataError, match=r"two or more$"):
+        index_of(tmp_path / "d")
+
+
+def test_class_whose_folder_has_an_odd_name_is_lost_file_by_file(root: Path) -> None:
+    odd = root / os.fsdecode(b"caf\xe9")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    for number in range(12):
+        (odd / f"{number}.png").write_bytes((root / "cat" / "0.png").read_bytes())
+    index = index_of(root)
+    lost = index[index["path"].str.startswith("caf\\xe9/")]
+    assert len(lost) == 12
+    assert lost["error"].str.contains("not valid UTF-8: rename the folder").all()
+    assert class_names(index) == ["cat", "dog"]
+
+
+def test_rows_that_stand_for_no_image_are_told_from_lost_images(root: Path) -> None:
+    (root / "owl").mkdir()
+    (root / "cat" / "0.xmp").write_text("<x/>")
+    (root / "cat" / ".DS_Store").write_text("x")
+    index = index_of(root)
+    assert set(index.loc[stands_for_no_image(index), "path"]) == {"readme.txt", "cat/0.xmp", "cat/.DS_Store", "owl"}
+    assert set(index.loc[index["path"] == "owl", "label"]) == {""}
+
+
+def test_file_that_vanishes_after_it_was_listed_is_a_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = index_module.list_files
+
+    def list_files(data: DataConfig):  # type: ignore[no-untyped-def]
+        found = real(data)
+        (root / "cat" / "1.png").unlink()
+        return found
+
+    monkeypatch.setattr(index_module, "list_files", list_files)
+    index = index_of(root).set_index("path")
+    assert index.loc["cat/1.png", "error"] == "cannot be read: No such file or directory"
+
+
+def test_metadata_of_photos_do_not_reach_the_terminal(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Odd EXIF in many threads at once; warnings are errors here."""
+    odd = exif_of(
+        tag(0x0112, 3, 1, b"\x06\0"), tag(0x0131, 11, 1, b"\0\0\x80\x3f"), tag(0x013B, 2, 999, b"\xff\xff\0\0")
+    )
+    for number in range(30):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(root / "cat" / f"odd{number}.jpg", exif=odd)
+    index = index_of(root).set_index("path")
+    assert {index.loc[f"cat/odd{number}.jpg", "error"] for number in range(30)} == {""}
+    assert (index.loc["cat/odd3.jpg", "width_px"], index.loc["cat/odd3.jpg", "height_px"]) == (6, 8)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_two_classes_renamed_to_one_are_one_class(root: Path) -> None:

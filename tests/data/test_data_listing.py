@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bestiary.config.schema import DataConfig
-from bestiary.data.listing import Listed, list_files
+from bestiary.data.folders.layout import EMPTY_FOLDER
+from bestiary.data.listing import NO_IMAGES, SIDECAR_FILE, SYSTEM_FILE, Listed, list_files
 from bestiary.errors import ConfigError, DataError, UsageError
 
 
@@ -43,7 +44,15 @@ def test_folder_names_are_labels_at_any_depth(tmp_path: Path) -> None:
         (("train", "val", "test"), ("train", "val", "test")),
         (("train", "test"), ("train", "test")),
         (("training", "validation"), ("train", "val")),
+        (("Training", "Testing"), ("train", "test")),
         (("Train", "valid", "TEST"), ("train", "val", "test")),
+        (("train_images", "Test Set", "val-data"), ("train", "test", "val")),
+        (("train2017", "val2017"), ("train", "val")),
+        (("trainset", "testset"), ("train", "test")),
+        (("tr", "dev", "ts"), ("train", "val", "test")),
+        (("asl_alphabet_train", "asl_alphabet_test"), ("train", "test")),
+        (("train1", "train2"), ("train", "train")),
+        (("train", "hold-out"), ("train", "test")),
     ],
 )
 def test_ready_made_split_folders_are_recognised(
@@ -70,20 +79,20 @@ def test_lone_folder_called_like_a_split_is_a_class(tmp_path: Path) -> None:
 
 
 def test_hidden_folders_do_not_hide_that_the_others_are_splits(tmp_path: Path) -> None:
-    files = listed(tree(tmp_path / "d", ".git/x", "__MACOSX/y", "train/cat/a.png", "test/cat/a.png", "notes.txt"))
+    files = listed(tree(tmp_path / "d", ".git/x", "__MACOSX/y", "train/cat/a.png", "test/cat/a.png", "stray.png"))
     assert (files["train/cat/a.png"].split, files["train/cat/a.png"].label) == ("train", "cat")
-    assert files["notes.txt"].error == "lies in no class folder"
+    assert files["stray.png"].error == "lies in no split folder"
 
 
 def test_files_outside_class_folders_and_hidden_ones_are_listed_with_the_reason(tmp_path: Path) -> None:
     root = tree(
-        tmp_path / "d", "cat/a.png", "readme.txt", ".hidden", "cat/.DS_Store", "cat/Thumbs.db", ".git/o/b", "cat/.x/c"
+        tmp_path / "d", "cat/a.png", "stray.png", ".hidden", "cat/.DS_Store", "cat/Thumbs.db", ".git/o/b", "cat/.x/c"
     )
     errors = {path: file.error for path, file in listed(root).items()}
     hidden = dict.fromkeys(
         [".hidden", "cat/.DS_Store", "cat/Thumbs.db", ".git/o/b", "cat/.x/c"], "hidden or system file"
     )
-    assert errors == {"cat/a.png": "", "readme.txt": "lies in no class folder"} | hidden
+    assert errors == {"cat/a.png": "", "stray.png": "lies in no class folder"} | hidden
 
 
 def test_files_in_a_split_folder_but_in_no_class_are_listed_with_the_reason(tmp_path: Path) -> None:
@@ -144,17 +153,28 @@ def test_pipe_is_listed_and_not_opened(tmp_path: Path) -> None:
     assert listed(root)["cat/pipe.png"].error == "no regular file"
 
 
-def test_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tree(tmp_path / "d", "cat/a.png", "dog/secret/b.png")
+def forbid(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """No permission for folders of this name."""
     real = os.scandir
 
     def scandir(folder: Path):  # type: ignore[no-untyped-def]
-        if Path(folder).name == "secret":
+        if Path(folder).name == name:
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert listed(root)["dog/secret"].error == "folder cannot be listed: Permission denied"
+
+
+def test_folder_that_cannot_be_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/secret/b.png", "owl/c.png")
+    forbid(monkeypatch, "secret")
+    files = listed(root)
+    assert (files["dog/secret"].label, files["dog/secret"].error) == (
+        "dog",
+        "folder cannot be listed: Permission denied",
+    )
+    forbid(monkeypatch, "owl")
+    assert listed(root)["owl"].error == "folder cannot be listed: Permission denied"
 
 
 def test_root_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,18 +186,112 @@ def test_root_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest
         listed(tmp_path)
 
 
+def test_folder_whose_name_is_no_unicode_is_a_row_for_each_of_its_files(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/b.png", "dog/c.txt")
+    odd = root / os.fsdecode(b"caf\xe9")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    tree(odd, *(f"{number}.png" for number in range(12)), "sub/more.png", ".DS_Store", "notes.txt")
+    files = listed(root)
+    lost = {path: file for path, file in files.items() if path.startswith("caf\\xe9/")}
+    reasons = {path: file.error for path, file in lost.items()}
+    assert len(reasons) == 15
+    assert reasons.pop("caf\\xe9/.DS_Store") == SYSTEM_FILE
+    assert set(reasons.values()) == {
+        "lies in a folder whose name is not valid UTF-8: rename the folder",
+    }
+    assert {file.label for path, file in lost.items() if path in reasons} == {"caf\\xe9"}
+
+
+SYSTEM_FOLDERS = [
+    *("System Volume Information", "$RECYCLE.BIN", "lost+found", "#recycle", "@eaDir", ".Trashes", "__MACOSX"),
+    *(".ipynb_checkpoints", ".git", "__pycache__", "$Recycle.Bin", "@EADIR"),
+]
+
+
+@pytest.mark.parametrize("folder", SYSTEM_FOLDERS)
+def test_folder_of_the_system_is_no_class_and_no_lost_image(tmp_path: Path, folder: str) -> None:
+    files = listed(tree(tmp_path / "d", "cat/a.png", "dog/b.png", f"{folder}/c.png", f"cat/{folder}/d/e.png"))
+    for path in (f"{folder}/c.png", f"cat/{folder}/d/e.png"):
+        assert (files[path].label, files[path].error) == ("", SYSTEM_FILE)
+    assert len(files) == 4
+
+
+def test_folder_of_the_system_that_cannot_be_listed_is_no_lost_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/b.png", "lost+found/c.png")
+    forbid(monkeypatch, "lost+found")
+    assert listed(root)["lost+found"].error == SYSTEM_FILE
+
+
+@pytest.mark.parametrize(
+    "name", ["Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store", "._a.png", "Icon\r", ".a.png.swp", "DESKTOP.INI"]
+)
+def test_file_of_the_system_is_no_lost_image(tmp_path: Path, name: str) -> None:
+    assert listed(tree(tmp_path / "d", "cat/a.png", f"cat/{name}"))[f"cat/{name}"].error == SYSTEM_FILE
+
+
+@pytest.mark.parametrize("ending", ["xmp", "json", "csv", "txt", "xml", "aae", "thm", "XMP", "Json"])
+def test_files_beside_photos_are_told_from_lost_images(tmp_path: Path, ending: str) -> None:
+    files = listed(tree(tmp_path / "d", "cat/a.jpg", f"cat/a.{ending}", f"about.{ending}", f"notes/b.{ending}"))
+    for path in (f"cat/a.{ending}", f"about.{ending}", f"notes/b.{ending}"):
+        assert (files[path].label, files[path].error) == ("", SIDECAR_FILE)
+    assert files["notes"].error == EMPTY_FOLDER
+    assert {SYSTEM_FILE, SIDECAR_FILE, EMPTY_FOLDER} == set(NO_IMAGES)
+
+
+@pytest.mark.parametrize("content", [(), ("owl/.DS_Store",), ("owl/a.txt",), ("owl/sub/deep/.x",)])
+def test_class_folder_without_images_is_a_row_and_no_class(tmp_path: Path, content: tuple[str, ...]) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/b.png", *content)
+    (root / "owl").mkdir(exist_ok=True)
+    (root / "cat" / "nothing here").mkdir()
+    files = listed(root)
+    assert (files["owl"].label, files["owl"].error) == ("", EMPTY_FOLDER)
+    assert set(files) == {"cat/a.png", "dog/b.png", "owl", *content}
+
+
+def test_folders_without_images_are_rows_in_splits_too(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "val/.DS_Store")
+    (root / "test" / "dog" / "inner").mkdir(parents=True)
+    empty = {path for path, file in listed(root).items() if file.error == EMPTY_FOLDER}
+    assert empty == {"test/dog", "val"}
+
+
+def test_root_may_be_a_link(tmp_path: Path) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/b.png")
+    (tmp_path / "link").symlink_to(root)
+    assert listed(tmp_path / "link") == listed(root)
+
+
+def test_file_that_vanishes_while_it_is_listed_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "d", "cat/a.png", "dog/b.png")
+    real = os.stat
+
+    def stat(path: object, **options: object) -> os.stat_result:
+        if str(path).endswith("b.png"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert listed(root)["dog/b.png"].error == "cannot be read: No such file or directory"
+
+
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=8).filter(
     lambda name: name not in (".", "..")
 )
-folder_names = st.one_of(names, st.sampled_from(["train", "test", "val", "cat", "dog", ".git"]))
+folder_names = st.one_of(names, st.sampled_from(["train", "test", "val", "cat", "dog", ".git", "lost+found"]))
+file_names = st.one_of(names, st.sampled_from(["a.png", "a.txt", "Thumbs.db"]))
 file_paths = st.lists(
-    st.tuples(st.lists(folder_names, max_size=3), names).map(lambda p: "/".join([*p[0], p[1]])), max_size=8
+    st.tuples(st.lists(folder_names, max_size=3), file_names).map(lambda p: "/".join([*p[0], p[1]])), max_size=8
 )
 
 
-@given(paths=file_paths)
+@given(paths=file_paths, top_folders=st.sampled_from(["auto", "classes"]))
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_file_is_accounted_for_once(paths: list[str]) -> None:
+def test_every_file_is_accounted_for_once(paths: list[str], top_folders: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         made = set()
         for path in ["class/first.png", *paths]:
@@ -188,8 +302,12 @@ def test_every_file_is_accounted_for_once(paths: list[str]) -> None:
             except OSError:  # a file and a folder of one name
                 continue
             made.add(path)
-        files = listed(Path(place))
-        assert set(files) == made
+        try:
+            files = listed(Path(place), top_folders=top_folders)
+        except DataError as error:
+            assert top_folders == "auto" and "data.top_folders" in str(error)  # noqa: PT017, PT018
+            return
+        assert {path for path, file in files.items() if file.error != EMPTY_FOLDER} == made
         for file in files.values():
             assert bool(file.error) != bool(file.label)
             assert file.label in ("", *file.path.split("/")[:-1])
@@ -220,7 +338,7 @@ def test_empty_folder_is_an_error_that_says_what_belongs_there(tmp_path: Path, p
 
 
 @pytest.mark.parametrize("paths", [("a.png", "b.png"), ("a.png", ".git/b"), ("train/a.png", "test/b.png")])
-def test_images_without_class_folders_are_an_error_with_the_mend(tmp_path: Path, paths: tuple[str, ...]) -> None:
+def test_images_without_class_folders_are_an_error_with_the_fix(tmp_path: Path, paths: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match="2 files but no class folders: put each class's images"):
         listed(tree(tmp_path / "d", *paths))
 

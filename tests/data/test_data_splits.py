@@ -1,92 +1,50 @@
-"""Splits: a partition in the asked proportion in which no group is parted."""
+"""Splits: a partition in the asked proportion in which no group is parted, and what is made of it."""
 
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from bestiary.config.schema import SPLITS, SplitConfig
+from bestiary.data.allotment import allot
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.overlay import corrected
 from bestiary.data.groups import group_ids
 from bestiary.data.splits import (
-    allot,
+    changed_settings,
+    missing_classes,
+    read_split_settings,
     read_splits,
     split_images,
+    split_settings,
     splits_fingerprint,
     straddling_groups,
     without,
     write_splits,
 )
-from bestiary.errors import CorrectionsError, SplitError
-from bestiary.store.tables import table_fingerprint
-
-
-def frame(
-    labels: Sequence[str],
-    *,
-    contents: Sequence[object] | None = None,
-    groups: Sequence[str] | None = None,
-    given_split: Sequence[str] | None = None,
-    errors: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """An index with the columns that matter here."""
-    count = len(labels)
-    contents = list(range(count)) if contents is None else contents
-    return pd.DataFrame(
-        {
-            "image_id": [f"id{number:04d}" for number in range(count)],
-            "path": [f"{number}.png" for number in range(count)],
-            "label": list(labels),
-            "sha256": [hashlib.sha256(repr(content).encode()).hexdigest() for content in contents],
-            "group_given": [""] * count if groups is None else list(groups),
-            "split_given": [""] * count if given_split is None else list(given_split),
-            "error": [""] * count if errors is None else list(errors),
-        }
-    )
-
-
-def of_sizes(*sizes: int) -> list[str]:
-    return [f"class{number}" for number, size in enumerate(sizes) for _ in range(size)]
-
-
-def counts(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
-    joined = index.merge(splits, on="image_id", validate="one_to_one")
-    return pd.crosstab(joined["label"], joined["split"]).reindex(columns=list(SPLITS), fill_value=0)
+from bestiary.errors import BestiaryError, CorrectionsError, SplitError
+from bestiary.store.tables import table_fingerprint, write_table
+from tests.data.split_frames import (
+    assert_no_group_is_parted,
+    counts,
+    fraction,
+    frame,
+    indexes,
+    named,
+    of_sizes,
+    seeds,
+)
 
 
 def split(index: pd.DataFrame, **config: object) -> list[str]:
     return list(split_images(index, SplitConfig(**config))["split"])  # type: ignore[arg-type]
-
-
-def assert_no_group_is_parted(index: pd.DataFrame, splits: pd.DataFrame) -> None:
-    joined = index.merge(splits, on="image_id")
-    assert (joined.groupby("sha256")["split"].nunique() == 1).all()
-    named = joined[joined["group_given"] != ""]
-    assert (named.groupby("group_given")["split"].nunique() == 1).all()
-    assert (joined.groupby("group_id")["split"].nunique() == 1).all()
-
-
-fraction = st.integers(5, 45).map(lambda percent: percent / 100)
-seeds = st.integers(0, 2**32)
-
-
-@st.composite
-def indexes(draw: st.DrawFn) -> pd.DataFrame:
-    labels = draw(st.permutations(of_sizes(*draw(st.lists(st.integers(3, 25), min_size=2, max_size=4)))))
-    count = len(labels)
-    few = draw(st.integers(1, count))
-    contents = draw(st.lists(st.integers(0, 3 * few), min_size=count, max_size=count))
-    groups = draw(st.lists(st.sampled_from(["", "", "", "", "a", "b", "c"]), min_size=count, max_size=count))
-    errors = draw(st.lists(st.sampled_from(["", "", "", "", "cut"]), min_size=count, max_size=count))
-    return frame(labels, contents=contents, groups=groups, errors=errors)
 
 
 @given(index=indexes(), test=fraction, val=fraction, seed=seeds)
@@ -100,9 +58,10 @@ def test_every_readable_image_is_in_one_split_and_every_class_in_each_or_it_is_a
     try:
         splits = split_images(index, config)
     except SplitError as error:
-        assert re.search(r"class 'class\d'", str(error))  # noqa: PT017 (either outcome is right)
+        assert re.search(r"class(es)? 'class\d' \(\d+ images?\)", str(error))  # noqa: PT017 (either outcome is right)
         return
-    assert list(splits.columns) == ["image_id", "group_id", "split"]
+    assert list(splits.columns) == ["image_id", "group_id", "split", "drawn", "given"]
+    assert (splits["drawn"] == splits["split"]).all()
     assert list(splits["image_id"]) == list(index.loc[index["error"] == "", "image_id"])
     assert set(splits["split"]) == set(SPLITS)
     assert_no_group_is_parted(index, splits)
@@ -117,10 +76,12 @@ def test_without_groups_sizes_are_those_of_scikit_learn(sizes: list[int], test: 
     # scikit-learn rounds up what floating point puts a hair above a whole number.
     assume(all(abs(f * total - round(f * total)) > 1e-6 or f * total == round(f * total) for f in (test, val)))
     index = frame(list(labels))
-    try:
-        table = counts(index, split_images(index, SplitConfig(test_fraction=test, val_fraction=val, seed=seed)))
-    except SplitError:
-        assume(False)
+    table = counts(index, split_images(index, SplitConfig(test_fraction=test, val_fraction=val, seed=seed)))
+    assert (table > 0).all(axis=None)
+    assert (table["train"] == pd.Series(labels).value_counts().sort_index() - table["test"] - table["val"]).all()
+    asked = {name: allot(np.array(sizes), share) for name, share in (("test", test), ("val", val))}
+    # Where that gives every class an image of each side: the others have tests of their own, see `allotment`.
+    assume(min(asked["test"].min(), asked["val"].min(), (sizes - asked["test"] - asked["val"]).min()) > 0)
     for name, share in (("test", test), ("val", val)):
         try:
             drawn = train_test_split(labels, test_size=share, stratify=labels, random_state=seed % 2**32)[1]
@@ -132,19 +93,6 @@ def test_without_groups_sizes_are_those_of_scikit_learn(sizes: list[int], test: 
         exact = np.array(sizes) * share
         if all(abs(value - round(value)) < 1e-9 for value in exact):
             assert list(table[name]) == list(theirs) == [round(value) for value in exact]
-    assert (table["train"] == pd.Series(labels).value_counts().sort_index() - table["test"] - table["val"]).all()
-
-
-@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=8), share=st.floats(0.001, 0.999))
-def test_allotment_is_by_largest_remainder(sizes: list[int], share: float) -> None:
-    exact, taken = np.array(sizes) * share, allot(np.array(sizes), share)
-    total = sum(sizes) * share
-    assert taken.sum() in (int(np.ceil(total)), round(total))
-    assert (np.abs(taken - exact) < 1 + 1e-6).all()
-    raised = taken > exact + 1e-6
-    remainders = exact - np.floor(exact)
-    if raised.any() and not raised.all():
-        assert remainders[raised].min() >= remainders[~raised & (taken < exact - 1e-6)].max(initial=0) - 1e-6
 
 
 def test_seed_decides_and_nothing_else() -> None:
@@ -193,77 +141,68 @@ def test_copies_with_two_labels_stay_together() -> None:
     assert_no_group_is_parted(index, split_images(index, SplitConfig()))
 
 
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(1, "has 1 image: too few for train and test and val"), (2, "has 2 images: too few for train and test and val")],
-)
+@pytest.mark.parametrize(("size", "words"), [(1, "1 image"), (2, "2 images")])
 def test_class_of_one_or_two_images_is_named(size: int, words: str) -> None:
-    with pytest.raises(SplitError, match=f"class 'class1' {words}.* Add images or take the class out"):
+    with pytest.raises(SplitError) as caught:
         split(frame(of_sizes(200, size)))
+    assert str(caught.value) == (
+        f"too small to split: class 'class1' ({words}). Train, val and test need an image of every class each. Add "
+        "images, join classes with data.rename, or take this class out of the data: the first image of 'class1' is "
+        "'200.png'"
+    )
 
 
-def test_class_of_three_images_can_be_split() -> None:
-    index = frame(of_sizes(3, 3, 4))
-    table = counts(index, split_images(index, SplitConfig(test_fraction=0.3, val_fraction=0.3)))
-    assert (table > 0).all(axis=None)
-
-
-def advice(error: SplitError) -> tuple[str, float] | None:
-    found = re.search(r"smallest (\w+)_fraction above it that works is ([\d.]+)", str(error))
-    return (found[1], float(found[2])) if found else None
-
-
-@given(sizes=st.lists(st.integers(3, 90), min_size=2, max_size=5), small=st.integers(1, 30))
-@settings(max_examples=40, deadline=None)
-def test_fraction_named_in_the_error_works_and_none_between_it_and_the_asked_one(sizes: list[int], small: int) -> None:
-    index = frame(of_sizes(*sizes))
-    config = {"test_fraction": small / 1000, "val_fraction": 0.3}
-    try:
-        split(index, **config)
-        assume(False)
-    except SplitError as error:
-        assume((told := advice(error)) is not None)
-        assert told is not None
-    name, smallest = told
-    assume(name == "test")
-    assert small / 1000 < smallest < 0.7
-    try:
-        split(index, **(config | {"test_fraction": smallest}))
-    except SplitError as error:
-        assert "test_fraction = " not in str(error)  # noqa: PT017 (another split may still lack an image)
-    for less in np.unique(np.round(np.linspace(small / 1000, smallest - 1e-4, 6), 4)):
-        with pytest.raises(SplitError, match="test_fraction"):
-            split(index, **(config | {"test_fraction": float(less)}))
-
-
-@pytest.mark.parametrize("sizes", [(500, 5), (3, 3), (100, 100, 7), (1000, 4, 9), (60, 3)])
-def test_who_follows_the_advice_gets_a_split(sizes: tuple[int, ...]) -> None:
-    index = frame(of_sizes(*sizes))
-    config = {"test_fraction": 0.002, "val_fraction": 0.001}
-    for _ in range(3):
-        try:
-            table = counts(index, split_images(index, SplitConfig(**config)))  # type: ignore[arg-type]
-        except SplitError as error:
-            told = advice(error)
-            if told is None:
-                raise
-            config[f"{told[0]}_fraction"] = told[1]
-        else:
-            break
-    else:
-        pytest.fail("following the advice three times leads nowhere")
-    assert (table > 0).all(axis=None)
-
-
-def test_fractions_that_leave_a_class_nothing_to_train_on_are_refused() -> None:
-    with pytest.raises(SplitError, match=r"class 'class\d' has 3 images and none is left to train on"):
-        split(frame(of_sizes(3, 3)), test_fraction=0.49, val_fraction=0.5)
+def test_all_classes_that_are_too_small_are_named_up_to_ten() -> None:
+    with pytest.raises(SplitError) as caught:
+        split(frame(of_sizes(20, 2, 3, 1)))
+    assert "too small to split: classes 'class1' (2 images), 'class3' (1 image). Train" in str(caught.value)
+    with pytest.raises(SplitError) as caught:
+        split(frame(of_sizes(20, *[2] * 12)))
+    assert re.findall(r"'class(\d+)' \(", str(caught.value)) == [*map(str, sorted(map(str, range(1, 13)))[:10])]
+    assert "(2 images) and 2 more. Train" in str(caught.value)
 
 
 def test_class_whose_images_are_all_copies_is_named_with_its_groups() -> None:
     index = frame(of_sizes(40, 10), contents=[*range(40), *[99] * 10])
-    with pytest.raises(SplitError, match=r"class 'class1' has no \w+ image: its 10 images form 1 group"):
+    with pytest.raises(SplitError) as caught:
         split(index)
+    assert re.fullmatch(
+        r"no (train|val|test) image of class 'class1' \(10 images\): copies, and images of one group value, stay on "
+        r"one side, and this class has too few groups of them\. Those of 'class1' are 1 group, the largest of 10 "
+        r"images\. Add images, or take this class out of the data: the first image of 'class1' is '40\.png'",
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("plain", "fbe13374b7636077"),
+        ("copies", "4a85381d26d758cc"),
+        ("clusters", "c3b5234b90ea202f"),
+        ("given", "21a91df6bbbeecd2"),
+    ],
+)
+def test_the_draw_is_that_of_earlier_versions(name: str, digest: str) -> None:
+    """Digests of what version 0.1 drew: whoever draws the same data again gets the same sides."""
+    owners = ["" if number % 4 else f"owner{number % 13}" for number in range(200)]
+    copies = [number * 7 % 150 for number in range(200)]
+    index, config, clusters = {
+        "plain": (frame(of_sizes(40, 60)), SplitConfig(seed=3), None),
+        "copies": (frame(of_sizes(120, 80), contents=copies, groups=owners), SplitConfig(), None),
+        "clusters": (
+            frame(of_sizes(50, 90, 30)),
+            SplitConfig(test_fraction=0.3, seed=5),
+            np.array([number * number % 130 for number in range(170)]),
+        ),
+        "given": (
+            frame(of_sizes(40, 40), given_split=(["train"] * 30 + ["val"] * 8 + [""] * 2) * 2),
+            SplitConfig(),
+            None,
+        ),
+    }[name]
+    sides = split_images(index, config, duplicates=clusters)["split"]
+    assert hashlib.sha256(" ".join(sides).encode()).hexdigest()[:16] == digest
 
 
 def given_frame() -> pd.DataFrame:
@@ -276,7 +215,7 @@ def test_given_splits_are_honoured() -> None:
         assert split(index, seed=seed) == list(index["split_given"])
 
 
-def test_given_splits_are_divided_anew_when_asked() -> None:
+def test_given_splits_are_left_aside_when_asked() -> None:
     index = given_frame()
     drawn = split(index, use_given=False)
     assert drawn != list(index["split_given"])
@@ -314,30 +253,89 @@ def test_image_without_a_given_split_goes_where_its_copy_was_given_to(place: str
     assert split(index)[0] == place
 
 
-def test_class_that_a_given_split_leaves_out_is_named() -> None:
-    index = frame(of_sizes(4, 4), given_split=["train", "train", "val", "test", "train", "train", "train", "val"])
-    with pytest.raises(SplitError, match="class 'class1' has no test image"):
+@pytest.mark.parametrize("side", ["val", "test"])
+def test_given_val_or_test_may_lack_a_class(side: str) -> None:
+    index = given_frame()
+    index.loc[(index["label"] == "class1") & (index["split_given"] == side), "split_given"] = "train"
+    splits = split_images(index, SplitConfig())
+    assert list(splits["split"]) == list(index["split_given"])
+    assert missing_classes(splits, index) == {side: ["class1"]}
+    assert missing_classes(split_images(given_frame(), SplitConfig()), given_frame()) == {}
+
+
+def test_drawn_val_has_every_class_where_given_test_lacks_one() -> None:
+    index = frame(of_sizes(20, 20), given_split=["train"] * 15 + ["test"] * 5 + ["train"] * 20)
+    splits = split_images(index, SplitConfig())
+    assert missing_classes(splits, index) == {"test": ["class1"]}
+    assert (counts(index, splits)["val"] > 0).all()
+
+
+def test_classes_that_are_in_given_val_or_test_alone_are_named() -> None:
+    given_split = ["train"] * 3 + ["val", "test"] + ["test"] * 2 + ["val", "test"]
+    index = frame(of_sizes(5, 2, 2), given_split=given_split)
+    with pytest.raises(SplitError) as caught:
         split(index)
+    assert str(caught.value) == (
+        "nothing to train on: classes 'class1' (2 images), 'class2' (2 images). Folders or the split column put every "
+        "image of these classes into val or test. Put some into train, take these classes out of the data, or set "
+        "split.use_given = false to draw all sides: the first image of 'class1' is '5.png'"
+    )
+    # With one image more, that is a way out.
+    fixed = frame(of_sizes(5, 3, 3), given_split=["train"] * 3 + ["val", "test"] + ["test"] * 6)
+    assert missing_classes(split_images(fixed, SplitConfig(use_given=False)), fixed) == {}
 
 
-def test_only_train_folders_divide_like_no_folders() -> None:
+def test_only_train_folders_split_like_no_folders() -> None:
     index = frame(of_sizes(20, 30))
     assert split(index.assign(split_given="train")) == split(index)
 
 
-def test_splits_read_back_equal_and_the_fingerprint_follows_index_and_config(tmp_path: Path) -> None:
-    index, config = given_frame(), SplitConfig()
-    index["bytes"] = 1
+def test_splits_read_back_equal_with_the_settings_they_were_drawn_with(tmp_path: Path) -> None:
+    index, config = given_frame(), SplitConfig(seed=4, use_given=False)
     splits = split_images(index, config)
     mark = splits_fingerprint(index, config)
-    write_splits(tmp_path / "study", splits, fingerprint=mark)
+    write_splits(tmp_path / "study", splits, fingerprint=mark, config=config)
     pd.testing.assert_frame_equal(read_splits(tmp_path / "study"), splits)
     assert table_fingerprint(tmp_path / "study" / "splits.parquet") == mark
-    others = [(index, SplitConfig(seed=1)), (index.assign(label="x"), config), (index.iloc[:-1], config)]
-    assert len({mark, *(splits_fingerprint(*other) for other in others)}) == 4
+    assert read_split_settings(tmp_path / "study") == split_settings(config)
+    assert split_settings(config) == {"seed": 4, "test_fraction": 0.2, "val_fraction": 0.1, "use_given": False}
 
 
-def test_copies_on_two_sides_of_a_given_division_are_counted():
+def test_changed_settings_are_named() -> None:
+    before = split_settings(SplitConfig())
+    assert changed_settings(before, SplitConfig(group_duplicates="exact")) == []
+    assert changed_settings(before, SplitConfig(seed=2, val_fraction=0.15, use_given=False)) == [
+        "split.seed was 0 and is 2",
+        "split.val_fraction was 0.1 and is 0.15",
+        "split.use_given was true and is false",
+    ]
+
+
+def test_splits_of_an_earlier_format_do_not_say_their_settings(tmp_path: Path) -> None:
+    splits = split_images(given_frame(), SplitConfig())[["image_id", "group_id", "split"]]
+    write_table(tmp_path / "splits.parquet", splits)
+    pd.testing.assert_frame_equal(read_splits(tmp_path), splits)
+    assert read_split_settings(tmp_path) is None
+    assert changed_settings(read_split_settings(tmp_path), SplitConfig(seed=3)) == []
+
+
+def test_splits_of_a_later_format_are_refused(tmp_path: Path) -> None:
+    config = SplitConfig()
+    write_splits(tmp_path, split_images(given_frame(), config), fingerprint="", config=config)
+    file = tmp_path / "splits.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"bestiary.format": b"3"}), file)
+    with pytest.raises(BestiaryError, match=r"splits\.parquet has format 3, .* use a newer bestiary"):
+        read_splits(tmp_path)
+
+
+def test_damaged_splits_say_what_would_be_lost(tmp_path: Path) -> None:
+    (tmp_path / "splits.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(BestiaryError, match=r"splits\.parquet is damaged .* drawn into test is then forgotten"):
+        read_splits(tmp_path)
+
+
+def test_copies_on_two_sides_of_a_given_split_are_counted() -> None:
     splits = pd.DataFrame(
         {"image_id": list("abcd"), "group_id": ["g", "g", "h", "h"], "split": ["train", "test", "val", "val"]}
     )
@@ -366,7 +364,7 @@ def test_no_cluster_is_parted_or_it_is_an_error_that_names_a_class(
     try:
         splits = split_images(index, config, duplicates=clusters)
     except SplitError as error:
-        assert re.search(r"class 'class\d'", str(error))  # noqa: PT017 (either outcome is right)
+        assert re.search(r"class(es)? 'class\d' \(\d+ images?\)", str(error))  # noqa: PT017 (either outcome is right)
         return
     assert_no_group_is_parted(index, splits)
     assert (splits.groupby(clusters)["split"].nunique() == 1).all()
@@ -431,8 +429,8 @@ def test_class_of_too_few_clusters_says_that_near_duplicates_may_part() -> None:
     with pytest.raises(SplitError) as caught:
         split_images(index, SplitConfig(), duplicates=clusters)
     assert re.search(
-        r"class 'class1' has no \w+ image: its 10 images form 2 groups .*\(the largest of 6 images\).*"
-        r'split\.group_duplicates = "exact".* form 10 groups',
+        r"no \w+ image of class 'class1' \(10 images\): .* Those of 'class1' are 2 groups, the largest of 6 images\. .*"
+        r'Or set split\.group_duplicates = "exact": .* 10 groups of \'class1\'$',
         str(caught.value),
     )
     split_images(index, SplitConfig(group_duplicates="exact"), duplicates=clusters)
@@ -499,14 +497,14 @@ def test_corrections_never_move_an_image_to_another_split(
     dropped = {number for number, what in choices.items() if what == "drop"}
     assert found["split"].tolist() == ["" if n in dropped else split for n, split in enumerate(drawn["split"])]
     pd.testing.assert_frame_equal(without(found, table), found)
-    # Whoever takes everything back has the division of before.
-    pd.testing.assert_frame_equal(without(found, corrected(index, []))[["image_id", "group_id", "split"]], drawn)
+    # Whoever takes everything back has the split of before.
+    pd.testing.assert_frame_equal(without(found, corrected(index, [])), drawn)
 
 
 def test_dropped_images_leave_and_keep_where_they_were_drawn() -> None:
     index = hexed(given_frame())
     found = without(split_images(index, SplitConfig()), corrected(index, [drop("8.png"), relabel("0.png", "class1")]))
-    assert list(found.columns) == ["image_id", "group_id", "split", "drawn"]
+    assert list(found.columns) == ["image_id", "group_id", "split", "drawn", "given"]
     assert found["drawn"].tolist() == index["split_given"].tolist()
     assert found["split"].tolist() == [*index["split_given"][:8], "", *index["split_given"][9:]]
 
@@ -514,26 +512,46 @@ def test_dropped_images_leave_and_keep_where_they_were_drawn() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([drop("8.png"), drop("9.png")], r"without a test image: of 2 \('8\.png' \.\.\.\), 2 dropped and 0 relabelled"),
+        ([drop(f"{n}.png") for n in range(6)], r"of 6 \('0\.png' \.\.\.\), 6 dropped and 0 relabelled"),
         (
-            [drop("8.png"), relabel("9.png", "class1")],
-            r"without a test image: .* 1 dropped and 1 relabelled\. Undo one",
+            [drop("0.png"), *(relabel(f"{n}.png", "class1") for n in range(1, 6))],
+            r"of 6 \('0\.png' \.\.\.\), 1 dropped and 5 relabelled\. Undo one",
         ),
-        (
-            [relabel("6.png", "class1"), relabel("7.png", "class1")],
-            r"without a val image: .* 0 dropped and 2 relabelled",
-        ),
-        ([drop(f"{n}.png") for n in range(6)], r"without a train image: of 6 .* 6 dropped"),
     ],
 )
-def test_corrections_that_leave_a_split_without_a_class_are_told_so(rows: list[Correction], words: str) -> None:
+def test_corrections_that_leave_nothing_to_train_on_are_refused(rows: list[Correction], words: str) -> None:
     index = hexed(given_frame())
     drawn = split_images(index, SplitConfig())
-    table = corrected(index, rows)
-    with pytest.raises(CorrectionsError, match=rf"corrections\.csv leaves class 'class0' {words}"):
-        without(drawn, table)
-    refilled = corrected(index, [*rows, *(relabel(f"{n}.png", "class0") for n in (10, 16, 18))])
+    with pytest.raises(CorrectionsError, match=rf"leaves class 'class0' without a train image: {words}"):
+        without(drawn, corrected(index, rows))
+    refilled = corrected(index, [*rows, relabel("10.png", "class0")])
     assert (without(drawn, refilled)["split"] != "").sum() == 20 - sum(row.action == "drop" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [
+        ([drop("8.png"), drop("9.png")], {"test": ["class0"]}),
+        ([drop("8.png"), relabel("9.png", "class1")], {"test": ["class0"]}),
+        ([relabel("6.png", "class1"), relabel("7.png", "class1")], {"val": ["class0"]}),
+        ([drop("6.png"), drop("7.png"), drop("18.png"), drop("19.png")], {"val": ["class0"], "test": ["class1"]}),
+        ([drop("8.png"), drop("9.png"), relabel("18.png", "class0")], {}),
+    ],
+)
+def test_corrections_may_leave_val_or_test_without_a_class(
+    rows: list[Correction], missing: dict[str, list[str]]
+) -> None:
+    index = hexed(given_frame())
+    table = corrected(index, rows)
+    assert missing_classes(without(split_images(index, SplitConfig()), table), table) == missing
+
+
+@pytest.mark.parametrize("side", ["val", "test"])
+def test_corrections_that_drop_a_whole_side_are_refused(side: str) -> None:
+    index = hexed(given_frame())
+    rows = [drop(path) for path in index.loc[index["split_given"] == side, "path"]]
+    with pytest.raises(CorrectionsError, match=rf"corrections\.csv drops every {side} image \(4\)"):
+        without(split_images(index, SplitConfig()), corrected(index, rows))
 
 
 def test_dropped_copies_straddle_nothing() -> None:
@@ -558,3 +576,71 @@ def test_the_fingerprint_follows_clusters_and_drops_but_not_labels() -> None:
     assert len({plain, mark([drop("0.png")]), mark([drop("1.png")]), mark([], numbers=np.arange(20))}) == 4
     exact = SplitConfig(group_duplicates="exact")
     assert mark([], clusters, exact) == mark([], np.arange(20), exact) != plain
+
+
+@st.composite
+def keyed_indexes(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray]:
+    """With clusters as the audit finds them: of contents, so that copies share one."""
+    index = draw(indexes())
+    index = index[index["error"] == ""]
+    given_split = draw(st.lists(st.sampled_from(["", "train", "val"]), min_size=len(index), max_size=len(index)))
+    clusters = draw(st.lists(st.integers(0, 9), min_size=len(index), max_size=len(index)))
+    index = named(index.assign(split_given=given_split))
+    return index, pd.Series(clusters, index=index.index).groupby(index["sha256"]).transform("first").to_numpy()
+
+
+@given(made=keyed_indexes(), random=st.randoms(use_true_random=False), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_key_holds_no_paths_no_order_and_no_files_that_are_left_out(
+    made: tuple[pd.DataFrame, np.ndarray], random: object, data: st.DataObject
+) -> None:
+    index, clusters = made
+    assume(len(index))
+    config = SplitConfig(use_given=False)
+    key = splits_fingerprint(index, config, duplicates=clusters)
+    order = data.draw(st.permutations(range(len(index))))
+    shuffled = index.iloc[order].reset_index(drop=True)
+    assert splits_fingerprint(shuffled, config, duplicates=clusters[order]) == key
+    assert splits_fingerprint(shuffled, config, duplicates=10 - clusters[order]) == key
+    # Renamed files are listed in another order, and copies are numbered in it.
+    renamed = shuffled.assign(path=[f"{number:04d}.jpg" for number in range(len(index))], phash="", bytes=7)
+    assert splits_fingerprint(named(renamed), config, duplicates=clusters[order]) == key
+    unread = frame(["", "class0"], errors=["hidden or system file", "cut"])
+    assert splits_fingerprint(pd.concat([index, unread], ignore_index=True), config, duplicates=clusters) == key
+    # Without copies that are given to two sides, given splits change nothing of this.
+    one_side = index.assign(split_given=index.groupby("sha256")["split_given"].transform("first"))
+    renamed = one_side.iloc[order].assign(path=[f"{number:04d}.jpg" for number in range(len(index))])
+    assert splits_fingerprint(one_side, SplitConfig(), duplicates=clusters) == splits_fingerprint(
+        named(renamed), SplitConfig(), duplicates=clusters[order]
+    )
+
+
+def test_the_key_follows_contents_labels_given_splits_groups_and_settings() -> None:
+    index = hexed(given_frame())
+    others = [
+        index,
+        index.assign(label=["class1", *index["label"][1:]]),
+        index.assign(split_given=["val", *index["split_given"][1:]]),
+        index.assign(group_given=["a", "a", *[""] * 18]),
+        index.assign(group_given=["a", "", "a", *[""] * 17]),
+        index.iloc[:-1],
+        pd.concat([index, index.iloc[[0]].assign(image_id=index["image_id"][0] + "-1")], ignore_index=True),
+    ]
+    keys = [splits_fingerprint(other, SplitConfig()) for other in others]
+    keys += [splits_fingerprint(index, config) for config in (SplitConfig(seed=1), SplitConfig(val_fraction=0.2))]
+    assert len(set(keys)) == 9
+    # What is not used does not count.
+    off = SplitConfig(use_given=False)
+    assert splits_fingerprint(index, off) == splits_fingerprint(index.assign(split_given=""), off)
+
+
+def test_the_key_says_which_copy_was_given_to_which_side() -> None:
+    index = given_frame()
+    index.loc[8, "sha256"] = index.loc[0, "sha256"]
+    index = named(index)
+    pair = index.index[index["sha256"].duplicated(keep=False)]
+    swapped = index.copy()
+    swapped.loc[pair, "image_id"] = index.loc[pair[::-1], "image_id"].to_numpy()
+    assert splits_fingerprint(swapped, SplitConfig()) != splits_fingerprint(index, SplitConfig())
+    off = SplitConfig(use_given=False)
+    assert splits_fingerprint(swapped, off) == splits_fingerprint(index, off)

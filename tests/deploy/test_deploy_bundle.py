@@ -15,6 +15,7 @@ from bestiary.deploy.bundle import read_bundle
 from bestiary.deploy.export import export_model, load_classifier, preprocessing_from
 from bestiary.errors import BundleError
 from bestiary.models.classifier import Portable
+from bestiary.snapshot import Snapshot
 from bestiary.study.study import Study
 
 
@@ -28,7 +29,7 @@ def bundle_folder(request: pytest.FixtureRequest, finished: Study, tmp_path: Pat
     config = finished.config.model_copy(
         update={"export": finished.config.export.model_copy(update={"model": request.param})}
     )
-    return export_model(study_dir, config=config, comparison=finished.read_comparison())
+    return export_model(Snapshot(study_dir, config))
 
 
 def random_pixels(size_px: int, count: int = 5) -> np.ndarray:
@@ -71,12 +72,15 @@ def test_the_card_is_what_the_hub_reads(bundle_folder: Path, finished: Study) ->
     front = yaml.safe_load(card.data.to_yaml())
     assert front["pipeline_tag"] == "image-classification"
     name = json.loads((bundle_folder / "bundle.json").read_text())["model"]
-    metrics = finished.read_run(name).metrics
+    metrics = finished.read_run(name).figures
     result = front["model-index"][0]["results"][0]
     assert result["dataset"]["split"] == "test"
     assert result["metrics"][0]["value"] == round(metrics["test"]["accuracy"]["value"], 4)
     for words in ("Limits", "95 % intervals", "bar", "disc", "frame", metrics["test_scored_at"]):
         assert words in card.text
+    assert "All copies of an image, exact and near, are in one split." in card.text
+    assert "none was corrected" in card.text
+    assert "Top-3" not in card.text
 
 
 def test_another_format_is_refused(bundle_folder: Path) -> None:
@@ -88,21 +92,7 @@ def test_another_format_is_refused(bundle_folder: Path) -> None:
 
 def test_export_replaces_an_earlier_bundle_whole(bundle_folder: Path, finished: Study) -> None:
     (bundle_folder / "left-over.txt").write_text("old")
-    export_model(bundle_folder.parent, config=finished.config, comparison=finished.read_comparison())
+    export_model(Snapshot(bundle_folder.parent, finished.config))
     assert not (bundle_folder / "left-over.txt").exists()
     assert not list(bundle_folder.parent.glob(".model.*"))
     read_bundle(bundle_folder)
-
-
-def test_hostile_class_names_stay_inside_the_card(finished: Study, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from bestiary.deploy.card import write_card
-
-    run = finished.read_run("cnn")
-    names = ["`bar`\n# Heading", "---", "x: y"]
-    metrics = {**run.metrics, "class_names": names}
-    write_card(tmp_path / "README.md", replace(run, metrics=metrics), comparison=finished.read_comparison(), data="a`b")
-    text = (tmp_path / "README.md").read_text()
-    assert "\n# Heading" not in text
-    assert ModelCard.load(tmp_path / "README.md").data.pipeline_tag == "image-classification"

@@ -55,21 +55,42 @@ def test_of_no_image_nothing_is_known():
     assert (low.tolist(), high.tolist()) == ([0, 0, 0], [1, 1, 1])
 
 
-def effective(images: int, design_effect: float, worst_case: float, informative: int) -> float:
+def effective(sizes: list[int], wrong: list[int], *, design_effect: float) -> float:
+    """Of groups with a right image each."""
     found = effective_images(
-        np.array(images),
-        design_effect=np.array(design_effect),
-        worst_case=np.array(worst_case),
-        informative=np.array(informative),
+        np.array(sizes),
+        right=np.ones(len(sizes), dtype=bool),
+        wrong=np.isin(np.arange(len(sizes)), wrong),
+        design_effect=np.array([design_effect]),
+        parts=np.zeros(len(sizes), dtype=np.int64),
     )
-    return float(found)
+    return float(found[0])
 
 
-def test_the_design_effect_is_averaged_with_the_worst_case_as_if_that_were_three_groups():
-    assert effective(100, 1, 1, 7) == 100
-    assert effective(100, 2, 5, 3) == pytest.approx(100 / 3.5)
-    # No group with an error: the worst case. Hundreds of them: the estimate.
-    assert effective(100, 0, 5, 0) == pytest.approx(20)
-    assert effective(100, 2, 5, 10**6) == pytest.approx(50, rel=1e-4)
+def test_the_design_effect_is_averaged_with_the_worst_case_as_if_that_were_two_groups():
+    assert effective([1] * 100, [3, 5], design_effect=1) == 100
+    # 20 groups of 5, two of them with an error.
+    assert effective([5] * 20, [3, 5], design_effect=2) == pytest.approx(100 / ((2 * 2 + 2 * 5) / 4))
+    # No group with an error: the worst case. Many: the estimate.
+    assert effective([5] * 20, [], design_effect=0) == pytest.approx(20)
+    assert effective([5] * 20_000, list(range(10_000)), design_effect=2) == pytest.approx(50_000, rel=1e-3)
     # Never more than there are, also where images of a group make up for one another.
-    assert effective(100, 0.1, 5, 10**6) == 100
+    assert effective([5] * 20_000, list(range(10_000)), design_effect=0.1) == 100_000
+
+
+def test_a_small_group_says_little_about_how_large_ones_behave():
+    # 40 images in groups of 1 and 9: an image's group has 5 / (4 * 10) * (1 + 81) = 8.2 on average.
+    sizes = [1, 9] * 4
+    assert effective(sizes, [0], design_effect=1) == pytest.approx(40 / ((1 / 8.2 + 2 * 8.2) / (1 / 8.2 + 2)))
+    assert effective(sizes, [1], design_effect=1) == pytest.approx(40 / ((1 + 2 * 8.2) / 3))
+
+
+def test_parts_have_numbers_of_their_own():
+    found = effective_images(
+        np.array([1, 1, 4, 4]),
+        right=np.ones(4, dtype=bool),
+        wrong=np.zeros(4, dtype=bool),
+        design_effect=np.zeros(3),
+        parts=np.array([0, 0, 2, 2]),
+    )
+    assert found.tolist() == [2, 0, 2]

@@ -125,10 +125,9 @@ def test_without_groups_they_would_not():
 @pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("correlation", [0.1, 0.3, 0.8, 1.0])
-@pytest.mark.parametrize("groups", [25, 60, 250, 1000])
+@pytest.mark.parametrize("groups", [25, 60, 250])
 @pytest.mark.parametrize("kind", ["single", "1 to 20", "skewed"])
 def test_intervals_cover_the_truth_at_length(kind, groups, correlation, share):
     found = coverage(kind, groups=groups, share=share, correlation=correlation, rounds=8000)
-    # 25 groups of which five hold nearly all images are as few as five, and the interval does not know it.
-    lowest = 0.86 if kind == "skewed" and groups == 25 else 0.92
-    assert lowest < found
+    # Three standard errors of a share of 8,000 are 0.007.
+    assert found > 0.913

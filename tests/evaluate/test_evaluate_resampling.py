@@ -62,6 +62,15 @@ def test_groups_follow_one_another_and_are_numbered_from_0():
     assert all(len(np.unique(groups[order][place == number])) == 1 for number in range(place.max() + 1))
 
 
+def test_an_image_of_zeros_counts():
+    y_true, logits = np.zeros(3, dtype=np.int64), np.zeros((3, 2), dtype=np.float32)
+    for groups in ([4, 4, 9], [9, 9, 4]):
+        assert (
+            content_order(y_true, logits, np.array(groups))[1].tolist()
+            == content_order(y_true, logits, np.array([0, 1, 1]))[1].tolist()
+        )
+
+
 @pytest.mark.parametrize("change", ["logits", "y_true"])
 def test_images_that_differ_have_keys_that_differ(change):
     random = np.random.default_rng(0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from made_groups import group_sizes
 from scipy.special import softmax
 from sklearn import metrics as sk
+from statsmodels.stats.proportion import proportion_confint
 
 from bestiary.errors import TrainingError
 from bestiary.evaluate import metrics, scoring
@@ -190,6 +191,15 @@ def test_where_all_are_right_no_interval_is_a_point():
     tied = split_figures(y_true, logits, class_names=list("abcd"), groups=np.arange(40) % 8)
     assert tied["macro_f1"] == pytest.approx(wilson(8, 8).as_dict())
     assert tied["per_class"][0]["recall"] == pytest.approx(wilson(2, 2).as_dict())
+
+
+def test_where_all_are_right_the_small_classes_set_the_width_of_macro_averages():
+    # 32 images of one class and 4 of another: as if there were 1 / (0.5 ** 2 / 32 + 0.5 ** 2 / 4) = 14.2 images.
+    y_true = np.repeat([0, 1], [32, 4])
+    found = split_figures(y_true, np.eye(2, dtype=np.float32)[y_true], class_names=["a", "b"])
+    low, high = proportion_confint(1 / (1 / 128 + 1 / 16), 1 / (1 / 128 + 1 / 16), method="wilson")
+    for name in ("balanced_accuracy", "macro_precision", "macro_f1"):
+        assert found[name] == pytest.approx({"value": 1, "low": low, "high": high}), name
 
 
 def test_a_class_without_test_images_is_in_no_average():

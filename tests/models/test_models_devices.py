@@ -40,15 +40,15 @@ def test_a_device_that_is_not_there_is_an_error_with_the_mend(machine, name):
 )
 def test_auto_precision_is_bf16_where_the_processor_has_it(monkeypatch, flags, expected):
     monkeypatch.setattr(devices, "_cpu_info", lambda: ["model name\t: Some CPU", f"flags\t\t: {flags}"])
-    assert devices.settle_precision("auto", CPU) == expected
-    assert devices.settle_precision("fp32", CPU) == "fp32"
-    assert devices.settle_precision("bf16", CPU) == "bf16"
+    assert devices.resolve_precision("auto", CPU) == expected
+    assert devices.resolve_precision("fp32", CPU) == "fp32"
+    assert devices.resolve_precision("bf16", CPU) == "bf16"
     assert devices.cpu_name() == "Some CPU"
 
 
 def test_a_machine_that_tells_nothing_is_fp32(monkeypatch):
     monkeypatch.setattr(devices, "_cpu_info", list)
-    assert devices.settle_precision("auto", CPU) == "fp32"
+    assert devices.resolve_precision("auto", CPU) == "fp32"
     assert isinstance(devices.cpu_name(), str)
 
 

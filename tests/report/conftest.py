@@ -57,7 +57,9 @@ def _write_images(data: Path, names: Sequence[str], per_class: int, side_px: int
             image_id = f"{number:04x}{k:016x}"
             rows.append({"image_id": image_id, "path": path, "label": name, "sha256": image_id, "error": ""})
     index = pd.DataFrame(rows)
-    return index.assign(split_given="", group_given="", width_px=side_px, height_px=side_px, mode="RGB", format="PNG")
+    return index.assign(
+        split_given="", group_given="", width_px=side_px, height_px=side_px, mode="RGB", format="PNG", bytes=100
+    )
 
 
 def _logits(scored: pd.DataFrame, names: Sequence[str], *, every: int, rng: Rng, always: str = "") -> Logits:

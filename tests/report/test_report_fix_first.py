@@ -273,8 +273,8 @@ def test_what_the_audit_says_of_the_whole(make_study):
     assert "9 images (25.0 %) are copies of one another, in 4 clusters; 2 of them are exact." in text
     assert "1 cluster is in more than one class." in text
     assert "2.4 of 8 test images (30.0 %) would have a copy in training (mean of 5 splits)" in text
-    assert "with these copies has a test accuracy of 95.0 %; trained with as many other images instead" in text
-    assert "it has 92.0 %: a difference of +3.0 percentage points (95 % interval +1.0 to +5.0)." in text
+    assert "Trained with these copies, a linear probe has a test accuracy of 95.0 %; with as many other images" in text
+    assert "in their place, it has 92.0 %: a difference of +3.0 percentage points (95 % interval +1.0 to +5.0)." in text
     assert "On the leaked images alone the two are 99.0 % and 80.0 %." in text
     assert "Size: width, height and shape" in text
     assert "dog (0.93)" in text
@@ -318,7 +318,7 @@ def test_copies_that_change_nothing_are_said_to(make_study):
     same = {"difference": {"value": 0.0004, "low": -0.002, "high": 0.003}, "honest_accuracy": 0.9496}
     audit(study, [], leakage={**SUMMARY["leakage"], **same}, duplicates={**SUMMARY["duplicates"], "exact_images": 0})
     text = text_of(study)
-    assert "has a test accuracy of 95.0 %; trained with as many other images instead, it has the same to within" in text
+    assert "has a test accuracy of 95.0 %; with as many other images in their place, it has the same to within" in text
     assert "0.1 percentage points (95 % interval of the difference \u22120.2 to +0.3)" in text
     assert "none of them are exact." in text
 

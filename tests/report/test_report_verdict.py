@@ -89,7 +89,7 @@ def test_winner_ahead_and_the_difference_is_significant():
         f"difference {MINUS}8.0 to {MINUS}4.0). The difference is significant (McNemar\u2019s test on the same images: "
         f"p{N}<{N}0.001): on images like these, a is better."
     )
-    assert found["Validation and test"] == "a, chosen on validation, has the highest test accuracy, too."
+    assert found["Validation and test"] == "a, chosen on validation, also has the highest test accuracy."
 
 
 def test_a_difference_that_is_not_significant_and_holm():
@@ -147,8 +147,8 @@ def test_winner_no_better_than_the_baseline():
     found = said(compared(model("a", 0.51, 0.51), baseline))
     assert found["Against the baseline"].endswith(
         f". a is 1.0 percentage points above that (95{N}% interval \u22121.0 to +3.0). The difference is not "
-        f"significant (McNemar\u2019s test on the same images: p{N}={N}0.29, p{N}={N}0.58 after Holm\u2019s correction for several "
-        "tests): the test does not show that the model has learned anything."
+        f"significant (McNemar\u2019s test on the same images: p{N}={N}0.29, p{N}={N}0.58 after Holm\u2019s correction "
+        "for several tests): the test does not show that the model has learned anything."
     )
 
 
@@ -189,7 +189,7 @@ def test_log_loss_breaks_a_tie():
 def test_discordant_images_are_counted():
     counts = {"only_this_right": 5, "only_winner_right": 9}
     found = said(compared(model("a", 0.97, 0.96), model("b", 0.96, 0.95, **versus(-0.01), **counts)))
-    assert found["Best two models"].endswith(" Only b is right on 5\u00a0images, only a on 9.")
+    assert found["Best two models"].endswith(" b alone is right on 5\u00a0images, a alone on 9.")
 
 
 def test_other_models():
@@ -209,9 +209,9 @@ def test_wide_interval_is_called_wide():
     wide["test"]["accuracy"] |= {"low": 0.62, "high": 0.92}
     found = said(compared(wide))
     assert found["Uncertainty"] == (
-        f"The 95{N}% interval of this test accuracy is 30.0 percentage points wide. It covers the chance of having "
-        f"drawn just these 30{N}test images. It does not cover another training run, nor images from another source. It is "
-        "wide: four times as many test images would about halve it."
+        f"The 95{N}% interval of this test accuracy is 30.0 percentage points wide. It reflects which 30{N}images "
+        "happened to be in test. It does not reflect another training run, or images from another source. It is wide: "
+        "four times as many test images would about halve it."
     )
 
 

@@ -51,7 +51,7 @@ def decide(page: Page, *keys: str, says: str) -> None:
 
 
 def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: MadeReview) -> None:
-    assert shown(page) == ("Likely label error", CAT)  # the note before it is passed over
+    assert shown(page) == ("Likely label error", CAT)  # the note before it is skipped
     assert text(page, "progress-text") == "0 of 5 decided"
     assert text(page, "also") == "Also: Blurry"
     decide(page, "r", says="Saved")
@@ -83,7 +83,7 @@ def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: Ma
         page.press(key)
     decide(page, "Enter", says="Saved")
     assert review.corrections()["cat/001.png"] == ("relabel", "dog")
-    assert shown(page)[0] == "Told apart without looking"  # a note on the way
+    assert shown(page)[0] == "Possible shortcut"  # a note on the way
     assert text(page, "progress-text") == "4 of 5 decided"
     before = review.corrections()
     for key in "krd1":
@@ -93,11 +93,11 @@ def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: Ma
     assert text(page, "state") == ""  # its label was kept; that says nothing of this
     assert text(page, "also") == ""
     page.press("p")
-    assert shown(page)[0] == "Told apart without looking"
+    assert shown(page)[0] == "Possible shortcut"
     assert review.corrections() == before
     page.press("n")
     decide(page, "k", says="Saved")
-    assert review.rows()[CAT] == ("keep", "", "label_error blurry")
+    assert review.rows()[CAT] == ("keep", "", "blurry label_error")
     assert text(page, "title") == "All decided"
     page.press("p")
     assert shown(page) == ("Blurry", CAT)
@@ -217,7 +217,7 @@ def test_a_key_answers_the_finding_at_hand_and_undo_restores_what_was_there(page
     page.press("p")
     assert text(page, "state") == "Relabelled to dog by ann"
     decide(page, "k", says="Saved")  # the label is right after all
-    assert review.rows() == {CAT: ("keep", "", "label_error blurry")}
+    assert review.rows() == {CAT: ("keep", "", "blurry label_error")}
     page.press("p")
     decide(page, "u", says="Undone")  # of this finding gone to, not of the image's other one
     assert review.rows() == {CAT: ("keep", "", "blurry")}

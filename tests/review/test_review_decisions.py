@@ -27,7 +27,7 @@ def test_a_kept_finding_leaves_the_image_s_others_open(server, review) -> None:
     # The next one joins it, and what the page did not show is not overwritten.
     assert decide(server, change(cat, "keep", was=shown("keep")))[0] == 409
     assert decide(server, change(cat, "keep", was=shown("keep", "", "blurry")))[0] == 200
-    assert review.rows() == {CAT: ("keep", "", "label_error blurry")}
+    assert review.rows() == {CAT: ("keep", "", "blurry label_error")}
     was = shown("keep", "", "blurry", "label_error")
     assert decide(server, change(cat, "drop", was=was))[0] == 200
     assert review.rows() == {CAT: ("drop", "", "blurry")}  # stands again when the drop is taken back

@@ -230,8 +230,11 @@ def test_files_that_systems_leave_are_no_findings(faulty: Path, tiny_config: Pat
     (faulty / "disc" / "Thumbs.db").write_bytes(b"x")
     (faulty / "README.txt").write_text("about these")
     out = begun(faulty, tmp_path / "out", tiny_config, "audit.backbone=none")
-    unread = read_findings(out).query("issue == 'unreadable'").set_index("path")["severity"]
-    assert unread.to_dict() == {"bar/cut.png": "medium", "README.txt": "low"}
+    findings = read_findings(out)
+    assert findings.query("issue == 'unreadable'").set_index("path")["severity"].to_dict() == {"bar/cut.png": "medium"}
+    (others,) = findings.query("issue == 'other_files'")["reason"]
+    assert "1 file" in others
+    assert ".txt" in others
 
 
 def test_an_audit_without_features_still_finds_copies(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
@@ -312,14 +315,14 @@ def test_a_decision_made_while_models_train_is_for_the_next_run(
         assert run(call) == 0
     first = run_key(out, "majority")
     side = Study.open(out).images.set_index("path")["split"]["frame/wrong.png"]
-    assert "changed after the audit" not in (out / "report.html").read_text(encoding="utf-8")
+    assert "have changed since the audit" not in (out / "report.html").read_text(encoding="utf-8")
     assert run(call) == 0
     assert (run_key(out, "majority") != first) == (side != "test"), "the label of a test image trains nothing"
     # An audit of labels that have changed since is told of.
     corrected(out, "frame/wrong.png", "relabel", "bar")
     for command in ("split", "train", "report"):
         assert run([command, str(out), "-q"]) == 0
-    assert "changed after the audit" in (out / "report.html").read_text(encoding="utf-8")
+    assert "have changed since the audit" in (out / "report.html").read_text(encoding="utf-8")
     assert run(["audit", str(out), "-q"]) == 0
     assert run(["report", str(out), "-q"]) == 0
-    assert "changed after the audit" not in (out / "report.html").read_text(encoding="utf-8")
+    assert "have changed since the audit" not in (out / "report.html").read_text(encoding="utf-8")

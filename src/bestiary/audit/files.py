@@ -10,12 +10,8 @@ import pandas as pd
 
 from bestiary.audit.findings import Finding
 from bestiary.data.index import is_dropped
-from bestiary.data.listing import SYSTEM_FILE
+from bestiary.data.listing import SIDECAR_FILE, SYSTEM_FILE
 
-# What cameras, programs and people put beside images: metadata, annotations, tables, notes.
-_SIDECAR_ENDINGS = frozenset(
-    (".xmp", ".aae", ".thm", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".md", ".pdf", ".html")
-)
 _MOST_ENDINGS = 5
 
 
@@ -28,8 +24,8 @@ def find_unread(index: pd.DataFrame) -> list[Finding]:
         index: all files, with `image_id`, `path`, `label` and `error`.
     """
     unread = index[~index["error"].isin(["", SYSTEM_FILE]) & ~is_dropped(index)]
+    others = unread["error"] == SIDECAR_FILE
     endings = unread["path"].map(lambda path: PurePosixPath(path).suffix.casefold())
-    others = endings.isin(_SIDECAR_ENDINGS)
     return [
         *(
             Finding(

@@ -34,18 +34,14 @@ def review(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
     """Go through the findings on a local page; every decision is saved at once in corrections.csv."""
-    import webbrowser
-
     from bestiary.data.corrections.csv_rows import FILE_NAME
     from bestiary.review.server import serve
 
     def ready(url: str) -> None:
         print(url, flush=True)
         print("every decision is saved at once; Ctrl-C ends this", file=sys.stderr)
-        if browser:
-            webbrowser.open(url)
 
-    progress = serve(study, reviewer=reviewer or _user(), port=port, on_ready=ready)
+    progress = serve(study, reviewer=reviewer or _user(), port=port, on_ready=ready, browser=browser)
     print(f"{progress.decided:,} of {counted(progress.total, 'finding')} decided, in {study / FILE_NAME}")
     if progress.decided:
         print("`bestiary study` with the same arguments redoes what they change")

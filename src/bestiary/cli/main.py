@@ -20,6 +20,7 @@ from bestiary.cli.stage_commands import stage_app
 from bestiary.cli.streams import prepare_streams
 from bestiary.cli.study_commands import study_app
 from bestiary.errors import BestiaryError
+from bestiary.telemetry import prepare_process
 
 _INTERRUPTED = "\ninterrupted; what is complete is kept: run the same command to go on"
 
@@ -96,6 +97,7 @@ def _discard_stdout() -> None:
 
 def main() -> None:
     """The entry point, of a process of its own: streams that take every character, no warnings of other libraries."""
+    prepare_process()
     prepare_streams()
     _silence_warnings()
     code = run(sys.argv[1:])

@@ -13,7 +13,8 @@ from typing import Any, TextIO
 
 from bestiary.cli.streams import readable, to_json, utf8_stdout
 from bestiary.deploy.bundle import read_bundle
-from bestiary.deploy.predictor import expand_inputs, iterate_predictions
+from bestiary.deploy.inputs import expand_inputs
+from bestiary.deploy.predictor import iterate_predictions
 from bestiary.errors import UsageError
 from bestiary.plurals import counted
 from bestiary.progress import Progress
@@ -38,7 +39,7 @@ def predict_to(
     if out is None and sys.stdout is None:
         raise UsageError("standard output is closed: give --out a file")
     bundle = read_bundle(model)
-    files = expand_inputs(_with_stdin(inputs))
+    files = expand_inputs(_with_stdin(inputs), progress=progress)
     top_k = min(top_k, len(bundle.class_names))
     tally = {"read": 0, "failed": 0}
 

@@ -171,7 +171,7 @@ def print_demo(result: dict[str, Any]) -> None:
 
 def print_outcome(*, winner: str | None, report: Path, model: Path | None) -> None:
     """The best model, and where report and exported model lie."""
-    print(f"winner   {winner or 'none: no model but the dummy was run'}")
+    print(f"winner   {winner or 'none: no model but a baseline was run'}")
     print(f"report   {relative(report)}")
     if model:
         print(f"model    {relative(model)}")

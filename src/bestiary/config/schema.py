@@ -64,6 +64,9 @@ class DataConfig(_Section):
     rename: Annotated[dict[str, Annotated[str, Field(min_length=1)]], AfterValidator(_frozen)] = Field(
         default_factory=FrozenDict, description="class names as found -> as wanted"
     )
+    top_folders: Literal["auto", "classes", "splits"] = Field(
+        "auto", description="folder only: what its folders are; auto: splits where their names say so, else classes"
+    )
     path_column: str = Field("path", description="table only: the column of image paths")
     label_column: str = Field("label", description="table only: the column of labels")
     split_column: str = Field(

@@ -3,7 +3,7 @@
 In: the index as found, corrections, the folder that paths are relative to. Out: a new folder and, beside it,
 `<folder>.manifest.csv`, which this module owns: what became of each file. Nothing is written where the images lie.
 
-The copy holds `[split/]class/file`, with split folders where the data came divided (images without a split then go to
+The copy holds `[split/]class/file`, with split folders where the data came with splits (images without one then go to
 train). Dropped and unreadable files are left out. File names are kept; folders inside a class are not, and a second
 file of one name in a folder gets `-2`, a third `-3`. The copy is filled in a temporary folder beside its place and
 moved there in one step, after it was listed as a study would list it; a process that is killed leaves
@@ -15,6 +15,7 @@ Hard links and symbolic links need no space; with hard links a file that is chan
 import os
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,13 @@ from typing import Literal
 import pandas as pd
 
 from bestiary.config.schema import SPLITS, DataConfig
+from bestiary.data.confusable import confusable_classes
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.overlay import corrected, resolve
-from bestiary.data.index import is_dropped
-from bestiary.data.listing import SPLIT_FOLDERS, list_files
+from bestiary.data.folders.layout import split_of
+from bestiary.data.folders.walk import is_sidecar, is_system
+from bestiary.data.index import is_dropped, stands_for_no_image
+from bestiary.data.listing import list_files
 from bestiary.errors import BestiaryError, DataError, UsageError
 from bestiary.progress import SILENT, Progress
 from bestiary.store.caches import free_bytes
@@ -45,7 +49,10 @@ _WINDOWS_FORBIDS = '<>:"|?*\\'
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of the files: `files` are in the copy, `relabelled` and `renamed` among them."""
+    """What became of the images: `files` are in the copy, `relabelled` and `renamed` among them.
+
+    Hidden and system files, and files that accompany images, are in the manifest and in no count.
+    """
 
     folder: Path
     manifest: Path
@@ -59,10 +66,10 @@ class Applied:
 def apply_corrections(
     index: pd.DataFrame,
     corrections: Sequence[Correction],
-    root: Path,
-    to: Path,
+    root: str | Path,
+    to: str | Path,
     *,
-    keep_out: Mapping[str, Path],
+    keep_out: Mapping[str, str | Path],
     how: How = "copy",
     progress: Progress = SILENT,
 ) -> Applied:
@@ -75,22 +82,23 @@ def apply_corrections(
         to: the new folder: not there yet, or empty.
         keep_out: folders in which the copy may not lie, by what they are: "data", "study".
         how: copy the bytes, or link to the files.
-        progress: told of every file.
+        progress: shows every file.
 
     Raises:
         CorrectionsError: as `corrections.corrected`.
         UsageError: `to` is not empty, or lies inside one of `keep_out`.
-        DataError: a class has a name that a folder cannot have; a file changed since it was indexed.
+        DataError: a class has a name that a folder cannot have, or two would be one folder on some systems; a file
+            changed since it was indexed.
         BestiaryError: too little space, or the place cannot be written.
     """
-    to = Path(to).absolute().resolve()
+    root, to = Path(root), Path(to).absolute().resolve()
     if not to.name:
         raise UsageError(f"--to {to} is the root of a disk: choose a new folder on it")
     manifest = to.with_name(to.name + MANIFEST_ENDING)
     _refuse_place(to, manifest, keep_out)
     plan = _plan(index, corrections)
     copied = plan[plan["left_out"] == ""]
-    _refuse_names(sorted(set(copied["label"])), divided=bool((copied["split"] != "").any()))
+    _refuse_names(sorted(set(copied["label"])), has_splits=bool((copied["split"] != "").any()))
     if how == "copy":
         _refuse_full(to, int(copied["bytes"].sum()))
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.part")
@@ -111,15 +119,15 @@ def apply_corrections(
         files=len(copied),
         relabelled=int((copied["label"] != copied["label_given"]).sum()),
         dropped=int(is_dropped(plan).sum()),
-        unreadable=int(((plan["left_out"] != "") & ~is_dropped(plan)).sum()),
+        unreadable=int(((plan["left_out"] != "") & ~is_dropped(plan) & ~stands_for_no_image(plan)).sum()),
         renamed=int((copied["new_path"].map(_file_name) != copied["path"].map(_file_name)).sum()),
     )
 
 
-def _refuse_place(to: Path, manifest: Path, keep_out: Mapping[str, Path]) -> None:
+def _refuse_place(to: Path, manifest: Path, keep_out: Mapping[str, str | Path]) -> None:
     for what, folder in keep_out.items():
-        if to.is_relative_to(folder.resolve()):
-            raise UsageError(f"--to {to} lies inside the {what} folder {folder.resolve()}: choose a folder outside it")
+        if to.is_relative_to(place := Path(folder).resolve()):
+            raise UsageError(f"--to {to} lies inside the {what} folder {place}: choose a folder outside it")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(f"--to {to} is there and is not empty: choose a new folder")
     if manifest.exists() and not _is_manifest(manifest):
@@ -146,11 +154,11 @@ def _plan(index: pd.DataFrame, corrections: Sequence[Correction]) -> pd.DataFram
 
 
 def _split_folders(plan: pd.DataFrame) -> list[str]:
-    """Folders above the classes, where the data came divided: by two splits or more, as `walk` reads folders."""
+    """Folders above the classes, where the data came with two splits or more, as `layout` reads folders."""
     kept = plan["left_out"] == ""
     given = plan["split_given"].where(plan["split_given"] != "", "train" if plan["split_given"].any() else "")
-    divided = given[kept].nunique() > 1 and set(given[kept]) <= set(SPLITS)
-    return [split if divided and stays else "" for split, stays in zip(given, kept, strict=True)]
+    has_splits = given[kept].nunique() > 1 and set(given[kept]) <= set(SPLITS)
+    return [split if has_splits and stays else "" for split, stays in zip(given, kept, strict=True)]
 
 
 def _new_paths(plan: pd.DataFrame) -> list[str]:
@@ -158,45 +166,51 @@ def _new_paths(plan: pd.DataFrame) -> list[str]:
     paths = [""] * len(plan)
     taken: set[str] = set()
     kept = [number for number, why in enumerate(plan["left_out"]) if not why]
-    labels, given, old = (plan[name].tolist() for name in ("label", "label_given", "path"))
+    labels, given, old, formats = (plan[name].tolist() for name in ("label", "label_given", "path", "format"))
     for number in sorted(kept, key=lambda number: (labels[number] != given[number], old[number])):
         folder = "/".join(part for part in (plan["split"].iloc[number], labels[number]) if part)
-        paths[number] = _free(folder, _file_name(old[number]), taken)
+        name = _file_name(old[number])
+        if is_system(name) or is_sidecar(name):  # as in a table: in a folder it would be skipped by its name
+            name = f"{name}.{formats[number].lower()}"
+        paths[number] = _free(folder, name, taken)
     return paths
 
 
 def _free(folder: str, name: str, taken: set[str]) -> str:
-    """A path that is not taken, not even on a file system that knows no upper case."""
+    """A path that is not taken, not even on a file system that knows no upper case or composes accents otherwise."""
     stem, dot, ending = name.rpartition(".")
     stem, ending = (stem, dot + ending) if stem else (name, "")
     path, count = f"{folder}/{name}", 1
-    while path.casefold() in taken:
+    while _folded(path) in taken:
         count += 1
         path = f"{folder}/{stem}-{count}{ending}"
-    taken.add(path.casefold())
+    taken.add(_folded(path))
     return path
 
 
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path.casefold())
+
+
 def _file_name(path: str) -> str:
-    # A file whose name begins with a dot would be passed over as hidden.
+    # A file whose name begins with a dot would be skipped as hidden.
     return path.rpartition("/")[2].lstrip(".") or "image"
 
 
-def _refuse_names(labels: Sequence[str], *, divided: bool) -> None:
-    if not divided and all(label.casefold() in SPLIT_FOLDERS for label in labels):
+def _refuse_names(labels: Sequence[str], *, has_splits: bool) -> None:
+    if not has_splits and all(split_of(label) for label in labels):
         raise DataError(
-            f"folders named {', '.join(labels)} would be taken for a division, not for classes. Rename the classes: "
+            f"folders named {', '.join(labels)} would be taken for splits, not for classes. Rename the classes: "
             "data.rename in study.toml"
         )
-    folded: dict[str, str] = {}
     for label in labels:
         if why := _unfit(label):
             raise DataError(f"class {label!r} cannot be a folder: {why}. Rename it: data.rename in study.toml")
-        if (other := folded.setdefault(label.casefold(), label)) != label:
-            raise DataError(
-                f"classes {other!r} and {label!r} would be one folder where file names know no upper case. Rename one: "
-                "data.rename in study.toml"
-            )
+    for pair in confusable_classes(labels):
+        raise DataError(
+            f"classes {pair.first!r} and {pair.second!r} differ only in {pair.reason}: on some systems they would be "
+            "one folder. Rename one: data.rename in study.toml"
+        )
 
 
 def _unfit(label: str) -> str:
@@ -272,9 +286,9 @@ def _refuse_otherwise_read(folder: Path, copied: pd.DataFrame) -> None:
     columns = (copied[name] for name in ("new_path", "label", "split"))
     for path, label, split in zip(*columns, strict=True):
         if (read := listed.get(path)) != (label, split, ""):
-            told = read[2] or f"class {read[0]!r}, split {read[1]!r}" if read else "nothing"
+            found = read[2] or f"class {read[0]!r}, split {read[1]!r}" if read else "nothing"
             raise DataError(
-                f"as class folders the copy would not be read as it is meant: {path} as {told}. Rename the class "
+                f"as class folders the copy would not be read as it is meant: {path} as {found}. Rename the class "
                 f"{label!r}: data.rename in study.toml"
             )
 

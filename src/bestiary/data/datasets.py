@@ -4,6 +4,7 @@ In: `data.path` of a config. Out: the folder that index paths are relative to. O
 `digits/` (scikit-learn's, written out as PNGs) and `animals10.json` (where kagglehub put the download).
 """
 
+import os
 from pathlib import Path
 from types import MappingProxyType
 
@@ -37,29 +38,31 @@ ANIMALS10_ENGLISH = MappingProxyType(
 )
 
 
-def is_named_set(path: str) -> bool:
+def is_named_set(path: str | Path) -> bool:
     """Whether `data.path` means a named set; a folder or file of that name in the working directory goes first."""
-    return path in NAMED_SETS and not Path(path).exists()
+    return str(path) in NAMED_SETS and not os.path.exists(path)
 
 
-def is_table(path: str) -> bool:
-    """Whether `data.path` is a CSV or Parquet table."""
-    return not is_named_set(path) and Path(path).suffix.casefold() in TABLE_ENDINGS
+def is_table(path: str | Path) -> bool:
+    """Whether `data.path` is a CSV or Parquet table; a folder may have such an ending in its name."""
+    place = Path(path)
+    return not is_named_set(path) and place.suffix.casefold() in TABLE_ENDINGS and not place.is_dir()
 
 
-def data_root(path: str) -> Path:
+def data_root(path: str | Path) -> Path:
     """The folder that the index's paths are relative to: the folder itself, a table's folder, or a named set's.
 
     Raises:
         UsageError: there is no such folder or table.
         DataError: the named set has not been fetched.
     """
-    if path == "":
+    if str(path) == "":
         raise UsageError("no data: name a folder of class folders, a CSV or Parquet table, or a named set")
     if is_named_set(path):
-        return write_digits() if path == DIGITS else _fetched_animals10()
+        return write_digits() if str(path) == DIGITS else _fetched_animals10()
     place = Path(path)
-    if not place.exists():
+    # Unlike `Path.exists`, without an error where a folder above it may not be read.
+    if not os.path.exists(place):
         named = ", ".join(NAMED_SETS)
         raise UsageError(f"no such folder: {path}. Give a folder, a CSV or Parquet table, or a named set ({named})")
     if place.is_dir():
@@ -69,9 +72,9 @@ def data_root(path: str) -> Path:
     raise UsageError(f"{path} is a file but no .csv or .parquet table: give the folder that holds the class folders")
 
 
-def default_rename(path: str) -> dict[str, str]:
+def default_rename(path: str | Path) -> dict[str, str]:
     """The class names that a named set is known by, where the config renames none."""
-    return dict(ANIMALS10_ENGLISH) if is_named_set(path) and path == ANIMALS10 else {}
+    return dict(ANIMALS10_ENGLISH) if is_named_set(path) and str(path) == ANIMALS10 else {}
 
 
 def write_digits() -> Path:

@@ -1,4 +1,4 @@
-"""Groups: which images belong together and must not part.
+"""Groups: which images belong together and must stay on one side.
 
 In: images, clusters of copies, pairs. Out: a group number for each image. Owns no file.
 """
@@ -13,7 +13,7 @@ def connected(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
 
     Args:
         count: how many places.
-        pairs: `(m, 2)`, of places that hang together.
+        pairs: `(m, 2)`, of places that belong together.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -8,16 +8,20 @@ Columns: `image_id` (20 hexadecimal characters of the content's SHA-256; a furth
 `sha256`, `phash`, `error` (empty: read). A corrected index (see `corrections`) has `label_given` besides.
 """
 
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bestiary.config.schema import DataConfig
-from bestiary.data.datasets import data_root
+from bestiary.data.datasets import data_root, is_named_set, is_table
+from bestiary.data.folders.walk import BAD_FOLDER_NAME
 from bestiary.data.images import ImageFacts, inspect, read_bytes
-from bestiary.data.listing import Listed, list_files
+from bestiary.data.listing import NO_IMAGES, Listed, list_files
 from bestiary.data.parallel import in_order
 from bestiary.errors import DataError, ImageError
 from bestiary.progress import SILENT, Progress
@@ -34,18 +38,18 @@ _UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
 def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progress: Progress = SILENT) -> pd.DataFrame:
     """Read every file of a data set.
 
-    Every file's bytes are hashed anew; only bytes that `previous` does not know are decoded.
+    Every file's bytes are hashed again; only bytes that `previous` does not know are decoded.
 
     Args:
         data: which images, and what they are called.
         previous: an earlier index of the same data.
-        progress: told of each file.
+        progress: shows each file.
 
     Returns:
         One row a file, sorted as listed; see the module's head for the columns.
 
     Raises:
-        UsageError, ConfigError, DataError: see `walk.list_files`; also where no image can be read, where only one
+        UsageError, ConfigError, DataError: see `listing.list_files`; also where no image can be read, where only one
             class is left, or where a class has no readable image.
     """
     root = data_root(data.path)
@@ -99,7 +103,7 @@ def _known_facts(previous: pd.DataFrame | None) -> dict[str, tuple[ImageFacts, s
 def _unique_ids(index: pd.DataFrame) -> pd.Series:
     contents = index["sha256"].where(index["sha256"] != "", index["path"].map(lambda path: sha256_bytes(path.encode())))
     short = contents.str[:20]
-    # A table may name a path twice, in any order: labels settle it.
+    # A table may name a path twice, in any order: labels decide.
     order = index.assign(short=short).sort_values(["path", "label"], kind="stable")
     copy_number = order.groupby("short").cumcount().reindex(index.index)
     return short.where(copy_number == 0, short + "-" + copy_number.astype(str))
@@ -107,19 +111,44 @@ def _unique_ids(index: pd.DataFrame) -> pd.Series:
 
 def _refuse_useless(index: pd.DataFrame, path: str) -> None:
     read = index[index["error"] == ""]
+    files = index[~stands_for_no_image(index)]
     if read.empty:
-        first = index.iloc[0]
+        first = (files if len(files) else index).iloc[0]
+        reason = f"{first['path']!r}: {first['error']}"
+        if len(index) == 1:
+            raise DataError(f"{path}: its only file is no readable image, {reason}")
+        raise DataError(f"{path}: none of {len(index)} files is a readable image; the first, {reason}")
+    named_badly = files["error"] == BAD_FOLDER_NAME
+    for label in sorted(set(files.loc[~named_badly, "label"]) - set(read["label"]) - {""}):
+        lost = files[files["label"] == label]
+        count = "its only file cannot be read" if len(lost) == 1 else f"none of its {len(lost)} files can be read"
         raise DataError(
-            f"{path}: none of {len(index)} files is a readable image; the first, {first['path']!r}: {first['error']}"
-        )
-    for label in sorted(set(index["label"]) - set(read["label"]) - {""}):
-        files = index[index["label"] == label]
-        raise DataError(
-            f"class {label!r}: none of its {len(files)} files can be read (the first, {files.iloc[0]['path']!r}: "
-            f"{files.iloc[0]['error']}). Mend them, or take the folder out of {path}"
+            f"class {label!r}: {count} (the first, {lost.iloc[0]['path']!r}: {lost.iloc[0]['error']}). "
+            f"Fix them, or take the folder out of {path}"
         )
     if read["label"].nunique() < 2:
-        raise DataError(f"{path} has one class only, {read['label'].iloc[0]!r}: a classifier needs two or more")
+        raise DataError(
+            f"{path} has one class only, {read['label'].iloc[0]!r}: a classifier needs two or more"
+            + _where_classes_may_lie(read["path"].tolist(), path)
+        )
+
+
+def _where_classes_may_lie(files: Sequence[str], path: str) -> str:
+    """A sentence where the only class folder holds folders: the classes may be those, a level deeper."""
+    if is_table(path) or is_named_set(path):
+        return ""
+    folders = [file.split("/")[:-1] for file in files]
+    shared = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))]
+    inner = sorted({folder[len(shared)] for folder in folders if len(folder) > len(shared)})
+    if not shared or len(inner) < 2:
+        return ""
+    shown = ", ".join(inner[:3]) + (" ..." if len(inner) > 3 else "")
+    return f". If the classes are the folders in it ({shown}), give {os.path.join(path, *shared)}"
+
+
+def stands_for_no_image(index: pd.DataFrame) -> pd.Series:
+    """Which rows are no lost images: hidden and system files, files beside photos, folders without images: booleans."""
+    return index["error"].isin(NO_IMAGES)
 
 
 def readable(index: pd.DataFrame) -> pd.DataFrame:
@@ -147,11 +176,11 @@ def index_fingerprint(index: pd.DataFrame) -> str:
     return fingerprint(index[columns].assign(error=errors).to_numpy().tolist())
 
 
-def write_index(study_dir: Path, index: pd.DataFrame) -> None:
+def write_index(study_dir: str | Path, index: pd.DataFrame) -> None:
     """Write `index.parquet`."""
-    write_table(study_dir / FILE_NAME, index, fingerprint=index_fingerprint(index))
+    write_table(Path(study_dir) / FILE_NAME, index, fingerprint=index_fingerprint(index))
 
 
-def read_index(study_dir: Path) -> pd.DataFrame:
+def read_index(study_dir: str | Path) -> pd.DataFrame:
     """Read `index.parquet`."""
-    return read_table(study_dir / FILE_NAME)
+    return read_table(Path(study_dir) / FILE_NAME)

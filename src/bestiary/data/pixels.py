@@ -96,10 +96,10 @@ class PixelsOnDemand:
         keys: the SHA-256 key of each image.
     """
 
-    def __init__(self, images: pd.DataFrame, root: Path, *, geometry: Geometry) -> None:
+    def __init__(self, images: pd.DataFrame, root: str | Path, *, geometry: Geometry) -> None:
         self.keys = tuple(content_key(digest) for digest in images["sha256"])
         self._files = list(zip(images["path"], images["sha256"], strict=True))
-        self._root = root
+        self._root = Path(root)
         self._geometry = geometry
 
     def batches(self, positions: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -128,14 +128,16 @@ def content_key(sha256: str) -> str:
     return sha256[:32]
 
 
-def pixel_table(images: pd.DataFrame, root: Path, *, geometry: Geometry, progress: Progress = SILENT) -> PixelTable:
+def pixel_table(
+    images: pd.DataFrame, root: str | Path, *, geometry: Geometry, progress: Progress = SILENT
+) -> PixelTable:
     """The pixels of index rows, decoding in parallel those that the cache lacks.
 
     Args:
         images: index rows with `path` and `sha256`, all readable.
         root: the folder that paths are relative to.
         geometry: how to arrange each image.
-        progress: told of each image decoded.
+        progress: shows each image decoded.
 
     Raises:
         DataError: a file changed or became unreadable since it was indexed; names it.
@@ -146,7 +148,7 @@ def pixel_table(images: pd.DataFrame, root: Path, *, geometry: Geometry, progres
     keys = [content_key(digest) for digest in images["sha256"]]
     missing = store.missing(keys)
     if missing:
-        _decode_into(store, images.iloc[missing], root, geometry=geometry, progress=progress)
+        _decode_into(store, images.iloc[missing], Path(root), geometry=geometry, progress=progress)
     rows = store.find(keys)
     seconds = time.perf_counter() - start
     return PixelTable(store.array(), rows, tuple(keys), geometry, len(missing), seconds)
@@ -185,16 +187,17 @@ def _decode(root: Path, path: str, digest: str, geometry: Geometry) -> npt.NDArr
     return arrange(load_as_indexed(root, path, digest), geometry)
 
 
-def load_as_indexed(root: Path, path: str, digest: str) -> Image.Image:
+def load_as_indexed(root: str | Path, path: str, digest: str) -> Image.Image:
     """Decode a file to RGB, if it is still what was indexed.
 
     Raises:
         DataError: it changed, or became unreadable, since then; names it.
     """
+    file = Path(root) / path
     try:
-        data = read_bytes(root / path)
+        data = read_bytes(file)
         if sha256_bytes(data) != digest:
             raise ImageError("the file has changed")
         return load_rgb(data)
     except ImageError as error:
-        raise DataError(f"{root / path}: {error} since it was indexed; run `bestiary index` again") from error
+        raise DataError(f"{file}: {error} since it was indexed; run `bestiary index` again") from error

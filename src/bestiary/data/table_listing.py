@@ -188,17 +188,17 @@ def _is_auto(key: str, name: str) -> bool:
 
 
 def _find_column(head: Sequence[str], key: str, name: str, path: Path) -> int | None:
-    """Where a column stands: by its name as written, else in any case; None where none is asked for or found."""
+    """The position of a column: by its name as written, else in any case; None where none is asked for or found."""
     if not name:
         if key in _AUTO_NAMES:
             return None
         raise ConfigError(f"data.{key} is empty: write the name of a column of {path}")
     is_auto = _is_auto(key, name)
-    wanted = _AUTO_NAMES[key] if is_auto else name
-    exact = [place for place, column in enumerate(head) if column == wanted]
-    fitting = exact or [place for place, column in enumerate(head) if column.casefold() == wanted.casefold()]
+    sought = _AUTO_NAMES[key] if is_auto else name
+    exact = [place for place, column in enumerate(head) if column == sought]
+    fitting = exact or [place for place, column in enumerate(head) if column.casefold() == sought.casefold()]
     if len(fitting) > 1:
-        raise ConfigError(f"data.{key}: {path} has {len(fitting)} columns named {wanted!r}: rename all but one of them")
+        raise ConfigError(f"data.{key}: {path} has {len(fitting)} columns named {sought!r}: rename all but one of them")
     if not fitting and not is_auto:
         named = ", ".join(column for column in head if column)
         raise ConfigError(f"data.{key}: {path} has no column {name!r}; it has {named}")

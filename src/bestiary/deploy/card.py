@@ -1,98 +1,84 @@
 """The model card: what an exported model is, for people and for the Hugging Face hub.
 
-In: a run's record and the comparison. Out: `README.md` of the bundle, with front matter that the hub reads. No torch.
+In: `CardFacts`. Out: `README.md` of the bundle, with front matter that the hub reads. No torch. Every sentence follows
+from a fact; where the facts differ, so does the sentence.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bestiary.runs.record import RunRecord
+from bestiary.deploy.card_facts import CardFacts, CardFigure, ChoiceFacts, LabelFacts, SplitFacts
+from bestiary.evaluate.intervals import Interval
 from bestiary.store.files import write_text
 
-_FIGURES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "top3_accuracy": "Top-3 accuracy",
-    "log_loss": "Log loss (nats)",
-}
+_SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
+_HUB_METRICS = (("accuracy", "accuracy"), ("f1", "macro_f1"))
 
 
-def write_card(path: Path, run: RunRecord, *, comparison: dict[str, Any], data: str) -> None:
-    """Write the card.
-
-    Args:
-        path: the file.
-        run: the exported model's run.
-        comparison: for the sizes of the splits.
-        data: `data.path` of the study; only its last part is told.
-    """
-    name = Path(data).name or data
-    write_text(path, f"---\n{_front_matter(run, name)}\n---\n\n{_body(run, comparison, name)}")
+def write_card(path: Path, facts: CardFacts) -> None:
+    """Write the card."""
+    write_text(path, f"---\n{_front_matter(facts)}\n---\n\n{_body(facts)}")
 
 
-def _front_matter(run: RunRecord, data_name: str) -> str:
+def _front_matter(facts: CardFacts) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    test = run.metrics["test"]
+    figures = {figure.name: figure for figure in facts.figures}
     results = [
         EvalResult(
             task_type="image-classification",
             dataset_type="imagefolder",
-            dataset_name=data_name,
+            dataset_name=facts.data_name,
             dataset_split="test",
             metric_type=metric,
-            metric_name=_FIGURES[figure],
-            metric_value=round(test[figure]["value"], 4),
+            metric_name=figures[name].title,
+            metric_value=round(figures[name].test.value, 4),
         )
-        for metric, figure in (("accuracy", "accuracy"), ("f1", "macro_f1"))
+        for metric, name in _HUB_METRICS
     ]
-    backbone = run.config["backbone"]
     card = ModelCardData(
-        model_name=run.status.model,
+        model_name=facts.model,
         library_name="bestiary",
         pipeline_tag="image-classification",
         tags=["image-classification", "bestiary", "timm", "onnx"],
-        metrics=["accuracy", "f1"],
-        base_model=f"timm/{backbone}" if run.config["weights"] == "hub" and "." in backbone else None,
+        metrics=[metric for metric, _ in _HUB_METRICS],
+        base_model=f"timm/{facts.backbone}" if facts.weights == "hub" and "." in facts.backbone else None,
         eval_results=results,
     )
     return str(card.to_yaml())
 
 
-def _body(run: RunRecord, comparison: dict[str, Any], data_name: str) -> str:
-    metrics, config = run.metrics, run.config
-    sizes = comparison["split_sizes"]
-    geometry = metrics["geometry"]
-    weakest = min(metrics["test"]["per_class"], key=lambda row: row["f1"])
-    rows = "\n".join(
-        f"| {title} | {_interval(metrics['val'][key])} | {_interval(metrics['test'][key])} |"
-        for key, title in _FIGURES.items()
-    )
-    classes = ", ".join(f"`{_plain(name)}`" for name in metrics["class_names"])
-    return f"""# {run.status.model}
+def _body(facts: CardFacts) -> str:
+    classes = ", ".join(f"`{_plain(name)}`" for name in facts.class_names)
+    count, size_px = len(facts.class_names), facts.geometry["size_px"]
+    return f"""# {_plain(facts.model)}
 
-An image classifier for {len(metrics["class_names"])} classes: {classes}.
+An image classifier for {count} classes: {classes}.
 
-`{config["backbone"]}`, weights `{Path(config["weights"]).name}`, trainable: {config["trainable"]}; \
-{metrics["parameters"]["total"]:,} parameters, {metrics["parameters"]["trainable"]:,} of them trained. \
-Made with bestiary {run.status.bestiary_version}.
+`{facts.backbone}`, weights `{_plain(Path(facts.weights).name)}`, trainable: {facts.trainable}; \
+{facts.parameters:,} parameters, {facts.parameters_trained:,} of them trained. \
+Made with bestiary {facts.bestiary_version}.
 
 ## Data
 
-`{_plain(data_name)}`: {sizes["train"]:,} images to train, {sizes["val"]:,} to choose (validation), \
-{sizes["test"]:,} to score (test). Exact copies of an image are all on one side.
+`{_plain(facts.data_name)}`: {_sizes(facts.split)}
+
+{split_sentences(facts.split)}
+
+{label_sentences(facts.labels)}
 
 ## Figures
 
-95 % intervals in brackets. Choices were made on validation. \
-The test split was scored once, at {metrics["test_scored_at"]}.
+95 % intervals in brackets. {choice_sentences(facts.model, facts.choices)}
+
+The test split was first scored at {facts.test_first_scored_at}, after the weights were fixed.
 
 | | validation | test |
 |---|---|---|
-{rows}
+{_rows(facts.figures)}
 
-Weakest class on test: `{_plain(weakest["class_name"])}`, F1 {weakest["f1"]:.3f} on {weakest["support"]} images.
+{_weakest_sentence(facts)}
 
 ## Use
 
@@ -101,24 +87,129 @@ bestiary predict PATH/TO/THIS/FOLDER photos/ --out predictions.csv
 ```
 
 `model.onnx` runs in any ONNX runtime. \
-Input `pixels`: `(n, {geometry["size_px"]}, {geometry["size_px"]}, 3)` uint8, RGB, {_geometry_words(geometry)}. \
-Output `probabilities`: `(n, {len(metrics["class_names"])})`, in the order of the classes above. \
+Input `pixels`: `(n, {size_px}, {size_px}, 3)` uint8, RGB, {_geometry_words(facts.geometry)}. \
+Output `probabilities`: `(n, {count})`, in the order of the classes above. \
 Normalisation is inside.
 
 ## Limits
 
-- It knows these classes only, and gives one of them to any picture, of whatever else.
-- The figures hold for images like those of the data set. Photographs from another source may fare worse.
-- Labels were taken as given: wrong labels in the test split lower or raise the figures.
-- A probability is the model's own; it has not been calibrated.
+{_limits(facts)}
 """
 
 
-def _interval(interval: dict[str, float]) -> str:
-    return f"{interval['value']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
+def _sizes(split: SplitFacts) -> str:
+    sizes = split.sizes
+    return (
+        f"{_counted(sizes['train'], 'image')} for training, {sizes['val']:,} for validation (every choice is made on "
+        f"them), {sizes['test']:,} for test."
+    )
 
 
-def _geometry_words(geometry: dict[str, Any]) -> str:
+def split_sentences(split: SplitFacts) -> str:
+    """Where the splits come from, and whether images that belong together are in one of them."""
+    given = [_SPLIT_WORDS[name] for name in split.given if name != "train"]
+    drawn = [word for name, word in _SPLIT_WORDS.items() if name != "train" and name not in split.given]
+    if not given:
+        source = f"The splits were drawn at random within each class, with seed {split.seed}."
+    elif drawn:
+        source = (
+            f"The {_listed(given)} split came with the data; the {_listed(drawn)} split was drawn at random from the "
+            f"other images, with seed {split.seed}."
+        )
+    else:
+        source = "The splits came with the data."
+    return f"{source} {_copies_sentence(split)}"
+
+
+def _copies_sentence(split: SplitFacts) -> str:
+    if split.straddling:
+        kind = "images that belong together (copies, or one group)" if split.has_groups else "copies"
+        verb = "is" if split.straddling == 1 else "are"
+        which = "test" if split.straddling_test else "validation"
+        sets = f"{_counted(split.straddling, 'set')} of {kind}"
+        return f"{sets} {verb} in more than one split: the {which} figures are too high."
+    groups = "; so are the images of one group" if split.has_groups else ""
+    if split.together == "near":
+        return f"All copies of an image, exact and near, are in one split{groups}."
+    return f"Exact copies of an image are in one split{groups}. Near copies may be in several."
+
+
+def label_sentences(labels: LabelFacts) -> str:
+    """Whether corrections changed labels, and what that means for the figures."""
+    if not (labels.relabelled or labels.dropped):
+        return "The labels are those that came with the data; none was corrected."
+    text = f"Corrections: {_changes(labels.relabelled, labels.dropped)}. "
+    if not (labels.test_relabelled or labels.test_dropped):
+        return text + "None of them is a test image."
+    text += f"Of the test images, {_changes(labels.test_relabelled, labels.test_dropped)}. "
+    text += "The figures below are for the corrected labels."
+    if labels.test_as_given:
+        text += f" On the labels that came with the data, test accuracy is {_interval(labels.test_as_given)}."
+    return text
+
+
+def _changes(relabelled: int, dropped: int) -> str:
+    parts = [(relabelled, "relabelled"), (dropped, "dropped")]
+    return " and ".join(
+        f"{_counted(count, 'image') if number == 0 else f'{count:,}'} {'was' if count == 1 else 'were'} {word}"
+        for number, (count, word) in enumerate([part for part in parts if part[0]])
+    )
+
+
+def choice_sentences(model: str, choices: ChoiceFacts) -> str:
+    """What was chosen on validation, and how this model was chosen."""
+    made = f"Chosen on validation: {_listed(choices.made)}. " if choices.made else ""
+    if choices.best != model:
+        other = f"; the best on validation is `{_plain(choices.best)}`" if choices.best else ""
+        return f"{made}The model itself was named by its user{other}."
+    if not choices.rivals:
+        return f"{made}No other model was trained."
+    rivals = _counted(choices.rivals + 1, "model")
+    return f"{made}Of {rivals}, this one has the best validation accuracy."
+
+
+def _rows(figures: Sequence[CardFigure]) -> str:
+    return "\n".join(f"| {figure.title} | {_interval(figure.val)} | {_interval(figure.test)} |" for figure in figures)
+
+
+def _weakest_sentence(facts: CardFacts) -> str:
+    weakest = facts.weakest
+    if weakest is None:
+        return "No class has a test image."
+    if weakest.f1 >= 1:
+        return "No test image was misclassified."
+    images = _counted(weakest.support, "image")
+    return f"Weakest class on test: `{_plain(weakest.class_name)}`, F1 {weakest.f1:.3f} on {images}."
+
+
+def _limits(facts: CardFacts) -> str:
+    limits = [
+        "It knows these classes only, and gives one of them to any picture, whatever it shows.",
+        "The figures hold for images like those of the data set. On photographs from another source they may be lower.",
+    ]
+    if facts.split.straddling_test:
+        limits.append("Copies of test images are in another split: on new images the figures will be lower.")
+    if facts.labels.relabelled or facts.labels.dropped:
+        limits.append("Labels that nobody corrected were taken as they are. Wrong ones in test change the figures.")
+    else:
+        limits.append("Labels were taken as they came. Wrong ones in test change the figures.")
+    limits.append("A probability is the model's own; it has not been calibrated.")
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _geometry_words(geometry: Mapping[str, Any]) -> str:
     how = {
         "crop": f"centre crop of {geometry['crop_fraction']:g} of the short side",
         "squash": "squashed to the square",

@@ -20,6 +20,7 @@ from bestiary.config.schema import ModelConfig
 from bestiary.data.geometry import Geometry
 from bestiary.deploy.bundle import CARD, FOLDER, ONNX, WEIGHTS, write_bundle_file
 from bestiary.deploy.card import write_card
+from bestiary.deploy.card_facts import CardFacts, card_facts
 from bestiary.errors import BundleError, StudyError, UsageError
 from bestiary.models.backbones import Preprocessing, rebuild_backbone
 from bestiary.models.classifier import Classifier, Portable
@@ -27,6 +28,7 @@ from bestiary.models.heads import Head
 from bestiary.runs.record import MODEL, RunRecord
 from bestiary.snapshot import Snapshot
 from bestiary.store.files import cannot_write
+from bestiary.telemetry import import_openvino
 from bestiary.timing import now_utc
 
 _OPSET = 17
@@ -61,7 +63,14 @@ def export_model(snapshot: Snapshot, *, fingerprint: str = "") -> Path:
         with tempfile.TemporaryDirectory(dir=snapshot.paths.folder, prefix=".model.") as temporary:
             folder = Path(temporary) / FOLDER
             folder.mkdir()
-            _fill(folder, snapshot, run, key=fingerprint)
+            facts = card_facts(
+                run,
+                config=config,
+                comparison=snapshot.comparison,
+                index=snapshot.corrected,
+                splits=snapshot.splits,
+            )
+            _fill(folder, snapshot, run, facts=facts, key=fingerprint)
             _put_in_place(folder, place, aside=Path(temporary) / "old")
     except OSError as error:
         raise cannot_write(place, error) from error
@@ -74,7 +83,7 @@ def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
     folder.rename(place)
 
 
-def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, key: str) -> None:
+def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, facts: CardFacts, key: str) -> None:
     # The run's own config, not the study's: it has the head that a sweep chose.
     model = ModelConfig.model_validate(run.config)
     shutil.copyfile(snapshot.paths.run(run.status.model) / MODEL, folder / WEIGHTS)
@@ -94,7 +103,7 @@ def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, key: str) -> None
         "fingerprint": key,
     }
     write_bundle_file(folder, content)
-    write_card(folder / CARD, run, comparison=snapshot.comparison, data=snapshot.config.data.path)
+    write_card(folder / CARD, facts)
 
 
 def preprocessing_from(values: dict[str, Any]) -> Preprocessing:
@@ -148,8 +157,7 @@ def write_onnx(path: Path, classifier: Classifier) -> float | None:
         )
     if importlib.util.find_spec("openvino") is None:
         return None
-    import openvino
-
+    openvino = import_openvino()
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     with torch.inference_mode():
         expected = portable(pixels).numpy()

@@ -1,13 +1,11 @@
 """Predict: images → a table.
 
-In: an exported model, and files, folders or globs. Out: one row a file: `path, label, probability`, the next most
-probable classes, and `error`. A file that cannot be read is a row with its error and no label. No torch here where
-OpenVINO is installed: one image takes a second or two, most of it start-up.
+In: an exported model, and images: files, folders, globs, bytes, Pillow images or arrays. Out: one row an image: `path,
+label, probability`, the next most probable classes, and `error`. An image that cannot be read is a row with its error
+and no label. No torch here where OpenVINO is installed: one image takes a second or two, most of it start-up.
 """
 
-import glob
 import importlib.util
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bestiary.data.geometry import arrange
-from bestiary.data.images import load_rgb
 from bestiary.data.parallel import in_order
 from bestiary.deploy.bundle import ONNX, WEIGHTS, Bundle, read_bundle
-from bestiary.errors import ImageError, UsageError
+from bestiary.deploy.inputs import ImageInput, Source, expand_inputs
+from bestiary.errors import ImageError
 from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batches, Outputs, openvino_stream
 from bestiary.progress import SILENT, Progress
+from bestiary.telemetry import import_openvino
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one file: classes by falling probability, or the reason why it could not be read."""
+    """What a model says of one image: classes by falling probability, or the reason why it could not be read."""
 
     path: str
     labels: tuple[str, ...] = ()
@@ -51,58 +50,27 @@ class Prediction:
         return row
 
 
-def expand_inputs(inputs: Iterable[str]) -> list[str]:
-    """Files from files, folders (all files below, hidden ones left out) and glob patterns, in the order given.
-
-    Raises:
-        UsageError: a pattern matches nothing, or there is no file at all.
-    """
-    files: list[str] = []
-    for given in inputs:
-        if os.path.isdir(given):
-            files.extend(_files_below(given))
-        elif os.path.exists(given) or not glob.has_magic(given):
-            # A missing file becomes a row with its error, as any other that cannot be read.
-            files.append(given)
-        else:
-            matches = sorted(glob.glob(given, recursive=True))
-            if not matches:
-                raise UsageError(f"no file matches {given}")
-            files.extend(expand_inputs(matches))
-    if not files:
-        raise UsageError("no images given: name files, folders or patterns, or - for a list on standard input")
-    return files
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield os.path.join(parent, name)
-
-
 def iterate_predictions(
-    bundle: Bundle, files: Sequence[str], *, top_k: int = 3, progress: Progress = SILENT
+    bundle: Bundle, images: Sequence[ImageInput], *, top_k: int = 3, progress: Progress = SILENT
 ) -> Iterator[Prediction]:
-    """Predictions in the order of the files, decoded in parallel, computed in batches of 16; memory stays bounded.
+    """Predictions in the order of the images, decoded in parallel, computed in batches of 16; memory stays bounded.
 
     Args:
         bundle: an exported model.
-        files: paths.
+        images: as `inputs.expand_inputs` lists them.
         top_k: how many classes to name; at most as many as there are.
-        progress: told of each file.
+        progress: shows each image.
     """
-    stream = load_network(bundle, batch_size=max(1, min(BATCH_SIZE, len(files))))
+    stream = load_network(bundle, batch_size=max(1, min(BATCH_SIZE, len(images))))
     top_k = min(top_k, len(bundle.class_names))
-    # Files that wait for the outputs of their batch, with the reason where one could not be read.
+    # Images that wait for the outputs of their batch, with the reason where one could not be read.
     waiting: deque[list[tuple[str, str]]] = deque()
-    with ThreadPoolExecutor() as pool, progress.track("predict", len(files), unit="images") as task:
+    with ThreadPoolExecutor() as pool, progress.track("predict", len(images), unit="images") as task:
 
         def batches() -> Iterator[Pixels]:
-            decoded = zip(files, in_order(pool, lambda path: _decode(path, bundle), files), strict=True)
+            decoded = zip(images, in_order(pool, lambda image: _decode(image, bundle), images), strict=True)
             while block := list(islice(decoded, BATCH_SIZE)):
-                waiting.append([(path, pixels if isinstance(pixels, str) else "") for path, pixels in block])
+                waiting.append([(image.path, pixels if isinstance(pixels, str) else "") for image, pixels in block])
                 task.advance(len(block))
                 readable = [pixels for _, pixels in block if not isinstance(pixels, str)]
                 if readable:
@@ -116,36 +84,38 @@ def iterate_predictions(
             yield from (Prediction(path, error=error) for path, error in block)
 
 
-def predict(model: Path | str, inputs: Iterable[str], *, top_k: int = 3, progress: Progress = SILENT) -> Any:
+def predict(
+    model: str | Path, images: Source | Iterable[Source], *, top_k: int = 3, progress: Progress = SILENT
+) -> Any:
     """Classify images with an exported model.
 
     Args:
         model: the model folder, or a study that holds one.
-        inputs: files, folders, glob patterns.
+        images: one or several of: a file, a folder, a glob pattern, a file's bytes, a Pillow image, an RGB array
+            `(height, width, 3)` or `(n, height, width, 3) uint8`.
         top_k: how many classes to name.
-        progress: told of each file.
+        progress: shows each image, and how many files of folders were skipped as hidden or beside images.
 
     Returns:
-        A DataFrame, one row a file: `path, label, probability, label_2, ..., error`.
+        A DataFrame, one row an image: `path, label, probability, label_2, ..., error`. An image that has no file has a
+        `path` such as `image 0`, its place among all images. What cannot be read has an `error` and no label.
 
     Raises:
         BundleError: the model folder is incomplete or altered.
-        UsageError: a pattern matches nothing.
+        UsageError: a pattern matches nothing, there is no image, or an input is of another type.
     """
     import pandas as pd
 
     bundle = read_bundle(Path(model))
-    files = expand_inputs(inputs)
+    inputs = expand_inputs(images, progress=progress)
     top_k = min(top_k, len(bundle.class_names))
-    rows = [
-        prediction.as_row(top_k) for prediction in iterate_predictions(bundle, files, top_k=top_k, progress=progress)
-    ]
-    return pd.DataFrame(rows)
+    predictions = iterate_predictions(bundle, inputs, top_k=top_k, progress=progress)
+    return pd.DataFrame([prediction.as_row(top_k) for prediction in predictions])
 
 
-def _decode(path: str, bundle: Bundle) -> Pixels | str:
+def _decode(image: ImageInput, bundle: Bundle) -> Pixels | str:
     try:
-        return arrange(load_rgb(Path(path)), bundle.geometry)
+        return arrange(image.load(), bundle.geometry)
     except ImageError as error:
         return str(error)
 
@@ -180,8 +150,7 @@ def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outp
     """
     if importlib.util.find_spec("openvino") is None:
         return _torch_network(bundle)
-    import openvino
-
+    openvino = import_openvino()
     model = openvino.Core().read_model(str(bundle.folder / ONNX))
     precision: Literal["fp32", "bf16"] = "bf16" if bundle.precision == "bf16" else "fp32"
     return openvino_stream(model, batch_size=batch_size, size_px=bundle.geometry.size_px, precision=precision)

@@ -48,16 +48,11 @@ def proportions(
     size = np.bincount(cell, minlength=len(cells))
     hits = np.bincount(cell[right], minlength=len(cells))
     n, x = (np.bincount(part, counts, part_count) for counts in (size, hits))
-    informative = np.minimum(*(np.bincount(part[some > 0], minlength=part_count) for some in (hits, size - hits)))
-    # In whole numbers, so that the design effect of single images is 1 without a rounding error.
+    # Of whole numbers, so that the design effect of single images is 1 without a rounding error.
     spread = np.bincount(part, (n[part] * hits - x[part] * size) ** 2, part_count)
     unit = n * x * (n - x)
-    effective = effective_images(
-        n,
-        design_effect=np.divide(spread, unit, out=np.zeros(part_count), where=unit > 0),
-        worst_case=np.divide(np.bincount(part, size**2, part_count), n, out=np.ones(part_count), where=n > 0),
-        informative=informative,
-    )
+    design_effect = np.divide(spread, unit, out=np.zeros(part_count), where=unit > 0)
+    effective = effective_images(size, right=hits > 0, wrong=hits < size, design_effect=design_effect, parts=part)
     value = np.divide(x, n, out=np.full(part_count, np.nan), where=n > 0)
     low, high = score_bounds(np.nan_to_num(value), effective)
     return Proportions(value, low, high)

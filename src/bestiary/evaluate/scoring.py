@@ -217,18 +217,17 @@ def _macro_interval(value: float, resampled: Reals, counts: ClassCounts, scored:
     A percentile interval has no width where all images are right, and covers too seldom where nearly all are:
     simulated with 10 classes, 40 images and an accuracy of 0.93, 86 % (balanced accuracy) against 94 % of this one.
     """
-    count = len(scored.y_true)
+    count, groups = len(scored.y_true), np.arange(scored.group_count)
     # Every class counts the same, so an image of a small one counts more.
-    share = 1 / ((counts.true > 0).sum() * counts.true[scored.y_true])
-    in_group = np.bincount(scored.groups, share)
-    right, wrong = (len(np.unique(scored.groups[which])) for which in (scored.right, ~scored.right))
+    weights = count / ((counts.true > 0).sum() * counts.true[scored.y_true])
     spread = value * (1 - value)
     effective = effective_images(
-        np.array(count),
-        design_effect=np.array(resampled.var() * count / spread if spread > 0 else 0.0),
-        worst_case=np.array(count * (in_group**2).sum()),
-        informative=np.array(min(right, wrong)),
-    )
+        np.bincount(scored.groups, weights),
+        right=np.isin(groups, scored.groups[scored.right]),
+        wrong=np.isin(groups, scored.groups[~scored.right]),
+        design_effect=np.array([resampled.var() * count / spread if spread > 0 else 0.0]),
+        parts=np.zeros_like(groups),
+    )[0]
     low, high = score_bounds(np.array(value), effective)
     return Interval(value, float(low), float(high))
 

@@ -17,7 +17,7 @@ import torch
 from bestiary.config.schema import ModelConfig
 from bestiary.models.backbones import Backbone, build_backbone
 from bestiary.models.classifier import Classifier
-from bestiary.models.devices import describe_device, settle_precision
+from bestiary.models.devices import describe_device, resolve_precision, seeded
 from bestiary.models.heads import Head
 from bestiary.models.training import Epoch, balanced_weights
 from bestiary.progress import SILENT, Progress
@@ -122,14 +122,13 @@ class NetworkLearner:
         self._class_count = class_count
         self._device = device
         self._label = label
-        self._precision: Literal["fp32", "bf16"] = settle_precision(config.precision, device)
+        self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, device)
         classifier.freeze_all_but(config.trainable_stages)
 
     @classmethod
     def build(cls, config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Self:
         backbone = build_backbone(config)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             head = Head(backbone.feature_count, class_count, hidden=config.head.hidden, dropout=config.head.dropout)
         return cls(config, Classifier(backbone, head), class_count, device=device, label=label)
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from bestiary.config.kinds import kind_of
+from bestiary.config.schema import SPLITS
+from bestiary.data.splits import straddling_groups
 from bestiary.evaluate.counts import dense_confusion
 from bestiary.report.words.wording import is_number
 
@@ -58,6 +61,28 @@ def is_significant(versus: Mapping[str, Any]) -> bool:
 def paired_test_name(versus: Mapping[str, Any]) -> str:
     """The name of the paired test behind a p value."""
     return str(versus.get("test") or "McNemar\u2019s test")
+
+
+@dataclass(frozen=True)
+class Straddling:
+    """Groups (copies, or one value of a group column) with images in more than one split, and what they spoil."""
+
+    groups: int
+    spoiled: str
+
+
+def straddling(splits: pd.DataFrame) -> Straddling:
+    """How many groups straddle the splits; the test figures are too high where one of them has a test image."""
+    kept = splits[splits["split"] != ""]
+    tested = kept[kept["group_id"].isin(kept.loc[kept["split"] == "test", "group_id"])]
+    return Straddling(straddling_groups(kept), "test" if straddling_groups(tested) else "validation")
+
+
+def given_splits(index: pd.DataFrame, splits: pd.DataFrame, *, use_given: bool) -> tuple[str, ...]:
+    """The splits that came with the data and were kept, among train, val and test."""
+    images = index[index["image_id"].isin(splits["image_id"])]
+    given = set(images["split_given"]) if use_given else set()
+    return tuple(split for split in SPLITS if split in given)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 In: image ids of the index. Out: JPEG bytes. Owns no file; keeps the latest pictures in memory.
 
-A file is looked up by its id, never by a path that a request names. What is sent is encoded anew, so that nothing of
-the file but its pixels reaches the page.
+A file is found by its id, never by a path that a request names. What is sent is encoded again, so that nothing of the
+file but its pixels reaches the page.
 """
 
 import io

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from bestiary.audit.answers import answers, asked_about, is_answered
-from bestiary.audit.issues import ISSUES, in_order, is_about_copies
+from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import class_names, readable
 
@@ -63,10 +63,10 @@ class ReviewQueue:
         self._there = set(readable(index)["image_id"])
         self.class_names = class_names(index)
         self.items = [self._item(row) for row in findings.to_dict("records")]
-        self._touched: dict[str, list[Item]] = {}
+        self._items_of: dict[str, list[Item]] = {}
         for item in self.items:
             for image_id in item.members:
-                self._touched.setdefault(image_id, []).append(item)
+                self._items_of.setdefault(image_id, []).append(item)
 
     def _item(self, finding: dict[str, Any]) -> Item:
         related = [str(image_id) for image_id in finding["related"]]
@@ -91,15 +91,16 @@ class ReviewQueue:
 
     def issues_of(self, image_id: str) -> tuple[str, ...]:
         """The issues of all findings that ask about an image."""
-        return in_order(item.finding["issue"] for item in self._touched.get(image_id, []))
+        found = {item.finding["issue"] for item in self._items_of.get(image_id, [])}
+        return tuple(issue for issue in ISSUES if issue in found)
 
     def is_decided(self, item: Item, corrections: Mapping[str, Correction]) -> bool:
-        """Whether a finding asks for nothing more; see `audit.settled`. A note never is decided."""
+        """Whether a finding asks for nothing more; see `audit.answers`. A note is never decided."""
         return is_answered(item.finding["issue"], item.members, corrections)
 
     def decided_among(self, image_ids: list[str], corrections: Mapping[str, Correction]) -> dict[str, bool]:
         """For each finding that one of these images belongs to, whether it is decided now."""
-        items = {item.finding_id: item for image_id in image_ids for item in self._touched.get(image_id, [])}
+        items = {item.finding_id: item for image_id in image_ids for item in self._items_of.get(image_id, [])}
         return {finding_id: self.is_decided(item, corrections) for finding_id, item in items.items()}
 
     def progress(self, corrections: Mapping[str, Correction]) -> Progress:

@@ -1,6 +1,6 @@
-"""Answers: what the review page is given, as bytes.
+"""Routes: what the review page asks for → the response, as bytes.
 
-In: the name of a thing asked for, or the body of a request that changes something, both already let in by `guard`.
+In: the name of what is asked for, or the body of a request that changes something; `guard` has let them in.
 Out: status, content type and content. Owns no file; no sockets here.
 """
 
@@ -16,7 +16,7 @@ from bestiary.review.decisions import Change, Decisions, parse_changes
 from bestiary.review.pictures import LONG_SIDE_PX, Pictures
 from bestiary.review.queue import ReviewQueue
 
-Answer = tuple[int, str, bytes]
+Response = tuple[int, str, bytes]
 
 _PAGE = "review.html"
 _TYPES = {
@@ -25,15 +25,15 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_ELSEWHERE = "It was decided elsewhere meanwhile: look at what is there now, and decide again."
+_ELSEWHERE = "This was decided elsewhere meanwhile: see what is there now, and decide again."
 
 
-def text(status: int, sentence: str) -> Answer:
-    """An answer in plain words."""
+def text(status: int, sentence: str) -> Response:
+    """A response in plain words."""
     return status, "text/plain; charset=utf-8", sentence.encode("utf-8", "replace")
 
 
-class Answers:
+class Routes:
     """All that one study's page can ask for.
 
     Args:
@@ -53,7 +53,7 @@ class Answers:
         folder = resources.files("bestiary.review").joinpath("static")
         self._static = {entry.name: (_TYPES[Path(entry.name).suffix], entry.read_bytes()) for entry in folder.iterdir()}
 
-    def read(self, name: str) -> Answer:
+    def read(self, name: str) -> Response:
         """The page, its parts, the queue, or a picture."""
         if name == "queue":
             try:
@@ -69,17 +69,17 @@ class Answers:
             return self._picture(parts[1], parts[2])
         return text(404, "There is nothing here.")
 
-    def _picture(self, wanted: str, image_id: str) -> Answer:
+    def _picture(self, asked: str, image_id: str) -> Response:
         for size in LONG_SIDE_PX:
-            if wanted == size and image_id in self._pictures:
+            if asked == size and image_id in self._pictures:
                 try:
                     return 200, "image/jpeg", self._pictures.get(image_id, size)
                 except ImageError as error:
                     return text(410, str(error))
         return text(404, "The study has no such image.")
 
-    def decide(self, body: bytes) -> Answer:
-        """Carry out changes; whatever comes of it, tell how the images concerned now stand on disk."""
+    def decide(self, body: bytes) -> Response:
+        """Carry out changes. The response says what is decided on disk about their images, also where that failed."""
         try:
             changes = parse_changes(body)
         except UsageError as error:
@@ -91,18 +91,18 @@ class Answers:
         except BestiaryError as error:
             return 500, "application/json", _json({"error": str(error), **self._after_failing(changes)})
         reason = _ELSEWHERE if outcome.stale else ""
-        standing = self._standing(changes, outcome.corrections)
-        return 409 if reason else 200, "application/json", _json({"error": reason, **standing})
+        decided = self._decided(changes, outcome.corrections)
+        return 409 if reason else 200, "application/json", _json({"error": reason, **decided})
 
     def _after_failing(self, changes: Sequence[Change]) -> dict[str, Any]:
-        """How the images stand nevertheless; nothing where the file cannot be read."""
+        """What is decided nevertheless; nothing where the file cannot be read."""
         try:
-            return self._standing(changes, self._decisions.read())
-        except BestiaryError:  # the answer tells of the failure already
+            return self._decided(changes, self._decisions.read())
+        except BestiaryError:  # the response names the failure already
             return {}
 
-    def _standing(self, changes: Sequence[Change], corrections: Mapping[str, Correction]) -> dict[str, Any]:
-        """How the images concerned, and the findings that they belong to, now stand on disk."""
+    def _decided(self, changes: Sequence[Change], corrections: Mapping[str, Correction]) -> dict[str, Any]:
+        """What is decided on disk about the images of changes, and about the findings that they belong to."""
         image_ids = [change.image_id for change in changes]
         return {
             "decisions": {image_id: self._queue.decision(image_id, corrections) for image_id in image_ids},

@@ -1,12 +1,12 @@
 """The review server: a local page, bound to 127.0.0.1, for going through findings.
 
-In: a study folder with an index and an audit. Out: HTTP answers; decisions go to `corrections.csv` through `decisions`.
-Owns no file.
+In: a study folder with an index and an audit. Out: HTTP responses; decisions go to `corrections.csv` through
+`decisions`. Owns no file.
 
     GET  /TOKEN/                          the page; its style and scripts beside it
     GET  /TOKEN/queue                     all findings, once
     GET  /TOKEN/picture/SIZE/IMAGE_ID     an image of the study; SIZE: large or small
-    POST /TOKEN/decide                    changes, on disk before the answer
+    POST /TOKEN/decide                    changes, on disk before the response
 
 What `guard` refuses goes no further. Ending the server at any time loses no decision that the page shows as saved.
 """
@@ -32,9 +32,10 @@ from bestiary.data.index import read_index
 from bestiary.errors import StudyError, UsageError
 from bestiary.review.decisions import Decisions
 from bestiary.review.guard import SECURITY_HEADERS, body_refusal, new_token, refusal
+from bestiary.review.opening import in_browser
 from bestiary.review.pictures import Pictures
 from bestiary.review.queue import Progress, ReviewQueue
-from bestiary.review.routes import Answers, text
+from bestiary.review.routes import Routes, text
 
 MOST_BODY_BYTES = 16 * 2**20  # room for `decisions.MOST_CHANGES`
 _MOST_REFUSED_BYTES = 256 * 1024  # of a stranger's body, read so that the answer arrives; a longer one is not read
@@ -42,7 +43,12 @@ _IDLE_S = 30
 
 
 def serve(
-    study_dir: Path, *, reviewer: str, port: int = 0, on_ready: Callable[[str], None] = lambda url: None
+    study_dir: Path,
+    *,
+    reviewer: str,
+    port: int = 0,
+    on_ready: Callable[[str], None] = lambda url: None,
+    browser: bool = False,
 ) -> Progress:
     """Serve the review page until Ctrl-C, and say how far the review has come.
 
@@ -50,7 +56,8 @@ def serve(
         study_dir: a study with an index and an audit.
         reviewer: goes into the column `reviewed_by`.
         port: 0 takes a free one.
-        on_ready: told the page's address once it answers.
+        on_ready: gets the page's address once it responds.
+        browser: whether to open the page in the user's browser.
 
     Raises:
         StudyError: the study has not been audited, or its files have changed since; UsageError: the port is taken;
@@ -59,7 +66,9 @@ def serve(
     server = ReviewServer(study_dir, reviewer=reviewer, port=port)
     try:
         on_ready(server.url)
-        server.run()
+        opened = in_browser(server.url, study_dir, loaded=server.loaded) if browser else contextlib.nullcontext()
+        with opened:
+            server.run()
     except KeyboardInterrupt:  # the way in which this command ends
         pass
     finally:
@@ -80,10 +89,11 @@ class ReviewServer:
         root = data_root(config.data.path)
         self._queue = ReviewQueue(findings, index)
         self._decisions = Decisions(study_dir, index, self._queue, reviewer=reviewer)
-        self.progress()  # a corrections file that cannot be read is told now, and not at the first key
+        self.progress()  # a corrections file that cannot be read is an error now, and not at the first key
         about = {"study": study_dir.resolve().name, "reviewer": reviewer, "root": str(root.resolve())}
-        self.answers = Answers(self._queue, self._decisions, Pictures(index, root), about=about)
+        self.routes = Routes(self._queue, self._decisions, Pictures(index, root), about=about)
         self.token = new_token()
+        self.loaded = threading.Event()  # set once a browser has asked for the page
         self._http = _bind(port, self)
         self._thread: threading.Thread | None = None
 
@@ -204,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif status:
             self._send(*text(status, reason))
         else:
-            self._send(*(review.answers.decide(body) if changes else review.answers.read(name)))
+            self._send(*(review.routes.decide(body) if changes else review.routes.read(name)))
+            if name == "":
+                review.loaded.set()
 
     # Every method is answered by one function, which knows those that it takes.
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _respond  # noqa: N815

@@ -3,6 +3,7 @@
 In: a DataFrame. Out: a Parquet file, whole or absent. Owns no file itself.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +13,24 @@ import pyarrow.parquet as pq
 from bestiary.errors import BestiaryError
 from bestiary.store.files import write_atomically
 
+_PREFIX = "bestiary."
 _KEY = b"bestiary.fingerprint"
 
 
-def write_table(path: Path, table: pd.DataFrame, *, fingerprint: str = "") -> None:
-    """Write a frame as Parquet, atomically, with the fingerprint of its inputs in the file's metadata."""
+def write_table(
+    path: Path, table: pd.DataFrame, *, fingerprint: str = "", metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a frame as Parquet, atomically, with the fingerprint of its inputs in the file's metadata.
+
+    Args:
+        path: of the file.
+        table: what to write; its row labels are not kept.
+        fingerprint: of what it was made from; see `table_fingerprint`.
+        metadata: further short texts that the file carries; see `table_metadata`.
+    """
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), _KEY: fingerprint.encode()})
+    texts = {(_PREFIX + name).encode(): text.encode() for name, text in (metadata or {}).items()}
+    arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **texts, _KEY: fingerprint.encode()})
     write_atomically(path, lambda temporary: pq.write_table(arrow, temporary))
 
 
@@ -39,8 +51,17 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def table_fingerprint(path: Path) -> str | None:
     """The fingerprint stored with a table, or None where there is no readable table."""
+    metadata = table_metadata(path)
+    return None if metadata is None else metadata.get("fingerprint", "")
+
+
+def table_metadata(path: Path) -> dict[str, str] | None:
+    """The texts stored with a table, its fingerprint among them, or None where there is no readable table."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError):
         return None
-    return metadata.get(_KEY, b"").decode()
+    prefix = _PREFIX.encode()
+    return {
+        key.removeprefix(prefix).decode(): text.decode() for key, text in metadata.items() if key.startswith(prefix)
+    }

@@ -37,7 +37,7 @@ class Correction:
         issues: names of the audit's issues, each once: the findings that a person accepted as they are. A `keep`
             without any accepts all. Those of a `drop` were accepted before, and count again once it is undone.
         extra: values of columns that are not ours, by name.
-        line: where it stands in the file; 0 where it comes from no file. Ignored when two are compared.
+        line: of the file; 0 where it comes from no file. Ignored when two are compared.
     """
 
     image_id: str

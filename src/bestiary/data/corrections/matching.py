@@ -160,7 +160,7 @@ class ImageLookup:
         """Whether a copy cannot have been where it is when the row was written about another file, now deleted.
 
         One of the same file name is taken for the file itself. Any other was elsewhere for sure only where the row's id
-        would have had a higher number otherwise: the number tells how many copies had a path before the row's own.
+        would have had a higher number otherwise: it is how many copies had a path before the row's own.
         """
         here = self.paths[number]
         if _file_name(here) == _file_name(image.path):

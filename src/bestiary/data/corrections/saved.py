@@ -6,7 +6,7 @@ study folder, and `.corrections.lock` beside it.
 Columns: `image_id`, `path`, `action` (relabel, drop, keep), `label` (the new class of a relabel, else empty),
 `reviewed_by`, `reviewed_at` (written as ISO 8601, UTC; any text is read), `issues` (findings that a person accepted as
 they are: names with a space, `;` or `,` between them; a keep that names none accepts all). A row may name its image by
-`image_id` or by `path` alone. Columns may stand in any order, and all but `action` and one of the first two may be
+`image_id` or by `path` alone. Columns may be in any order, and all but `action` and one of the first two may be
 missing; columns of other names are kept and mean nothing here. What spreadsheets do to a file is read, as
 `data.delimited` says; anything else that is not as above is an error that names the line and the fix.
 """

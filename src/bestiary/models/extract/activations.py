@@ -19,7 +19,7 @@ import torch
 from bestiary.data.pixels import Pixels
 from bestiary.models.augment import View
 from bestiary.models.backbones import Backbone
-from bestiary.models.devices import Precision, settle_precision
+from bestiary.models.devices import Precision, resolve_precision
 from bestiary.models.extract.engines import Forward, batch_size_on, compile_forward, pick_engine
 from bestiary.models.extract.passes import describe_passes, fill
 from bestiary.models.partial.boundary import Cut
@@ -87,7 +87,7 @@ class ActivationStores:
         self._backbone = backbone
         self._halves = halves
         self._device = device
-        self._precision = settle_precision(precision, device)
+        self._precision = resolve_precision(precision, device)
         self._engine = pick_engine(device)
         about = {
             **describe_passes(backbone, precision=self._precision, engine=self._engine, device=device),

@@ -20,7 +20,7 @@ import torch
 from bestiary.data.pixels import Pixels
 from bestiary.models.augment import PLAIN_VIEW, View
 from bestiary.models.backbones import Backbone
-from bestiary.models.devices import Precision, settle_precision
+from bestiary.models.devices import Precision, resolve_precision
 from bestiary.models.extract.engines import Forward, batch_size_on, compile_forward, pick_engine
 from bestiary.models.extract.passes import Passes, describe_passes, fill
 from bestiary.progress import SILENT, Progress
@@ -80,7 +80,7 @@ def feature_table(
         BestiaryError: the cache cannot be written.
     """
     device = device or torch.device("cpu")
-    settled, engine = settle_precision(precision, device), pick_engine(device)
+    settled, engine = resolve_precision(precision, device), pick_engine(device)
     about = {
         **describe_passes(backbone, precision=settled, engine=engine, device=device),
         "pooling": backbone.pooling,

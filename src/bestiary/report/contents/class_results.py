@@ -123,6 +123,6 @@ def worst_errors(study: StudyRecord) -> Part:
     ]
     return WorstErrors(
         pictures,
-        note=f"The test images that {name} got wrong with the highest probability. The label may be wrong and not the "
-        "model: look at the picture first.",
+        note=f"The test images that {name} got wrong with the highest probability. It may be the label that is "
+        "wrong: look at the picture first.",
     )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bestiary.config.schema import SPLITS
-from bestiary.data.splits import straddling_groups
 from bestiary.report.figures import plots
 from bestiary.report.parts import Part, Plot, Table, Text, draw_plot
 from bestiary.report.study_record import StudyRecord
-from bestiary.report.words.wording import counted, percent, quoted, whole
+from bestiary.report.study_view import given_splits, straddling
+from bestiary.report.words.wording import counted, listed, percent, quoted, whole
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,17 @@ def _files_table(files: pd.DataFrame, *, title: str, noun: str) -> Table:
 
 def split_lead(study: StudyRecord) -> Text:
     """How the images were split, what each split is for, and what stayed together."""
-    split, splits = study.config.split, study.splits
-    parts = []
+    splits, parts = study.splits, []
     if len(splits):
         parts.append(
             "Models are trained on the training images. Every choice (when to stop, which settings, which model) is "
             "made on the validation images. Each model is scored once on the test images, at the end."
         )
-        given = study.readable.set_index("image_id")["split_given"].reindex(splits["image_id"])
-        parts.append(
-            "Splits that came with the data were kept."
-            if split.use_given and bool((given.fillna("") != "").any())
-            else f"With seed {split.seed}, {percent(split.test_fraction, 0)} of each class were drawn for test and "
-            f"{percent(split.val_fraction, 0)} for validation."
-        )
+        parts.append(_source(study))
     sizes = splits[splits["split"] != ""].groupby("group_id").size()
     groups = sizes[sizes > 1]
     if len(groups):
-        crossing = straddling_groups(splits)
+        crossing = straddling(splits).groups
         where = (
             f"{whole(crossing)} of them {'is' if crossing == 1 else 'are'} in more than one split, because the splits "
             "came with the data."
@@ -127,10 +120,25 @@ def split_lead(study: StudyRecord) -> Text:
             else "no group is in more than one split."
         )
         parts.append(
-            f"{counted(int(groups.sum()), 'image')} belong together in {counted(len(groups), 'group')} (copies, or a "
-            f"group column): {where}"
+            f"{counted(int(groups.sum()), 'image')} form {counted(len(groups), 'group')} that belong together (copies, "
+            f"or one value of a group column): {where}"
         )
     return Text([" ".join(parts)])
+
+
+def _source(study: StudyRecord) -> str:
+    """Which splits came with the data, and which were drawn."""
+    split = study.config.split
+    given = given_splits(study.index, study.splits, use_given=split.use_given)
+    fractions = {"test": ("test", split.test_fraction), "val": ("validation", split.val_fraction)}
+    kept = [word for name, (word, _) in fractions.items() if name in given]
+    if len(kept) == len(fractions):
+        return "The splits came with the data."
+    shares = listed([f"{percent(part, 0)} ({word})" for word, part in fractions.values() if word not in kept])
+    drawn = f"were drawn at random, with seed {split.seed}."
+    if not kept:
+        return f"Of each class, {shares} {drawn}"
+    return f"The {kept[0]} images came with the data. Of the others, {shares} of each class {drawn}"
 
 
 def split_sizes_table(study: StudyRecord) -> Table:

@@ -17,6 +17,8 @@ from bestiary.report.words.wording import counted, whole
 _MOST_CLASSES = 30
 _SHOWN_CLASSES = 24
 _LONG_NAME = 9
+# Shortened in the middle: names of many classes often begin alike.
+_FITTING_NAME = 18
 OTHERS = -1
 
 
@@ -35,11 +37,20 @@ class MatrixCell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of finished cells; `shown` are places in the page's list of classes."""
+    """A matrix of finished cells.
+
+    Attributes:
+        model: whose it is.
+        names: of the columns, as name and as what fits into the head.
+        rows: name, what fits, and cells.
+        shown: places in the page's list of classes.
+        upright: whether the names are so few and short that they need not be turned.
+        note: what is left out.
+    """
 
     model: str
-    names: Sequence[str]
-    rows: Sequence[tuple[str, int, Sequence[MatrixCell]]]
+    names: Sequence[tuple[str, str]]
+    rows: Sequence[tuple[str, str, Sequence[MatrixCell]]]
     shown: Sequence[int]
     upright: bool
     note: str = ""
@@ -83,10 +94,17 @@ def confusion_matrix(run: ModelRecord, *, places: Mapping[str, int]) -> Matrix |
             )
             for j, other in enumerate(names)
         ]
-        rows.append((name, int(totals[i]), cells))
+        rows.append((name, label(name, _FITTING_NAME), cells))
     upright = len(names) <= 12 and max(len(name) for name in names) <= _LONG_NAME
     shown_places = [number for number in numbers if number != OTHERS]
-    return Matrix(model=run.name, names=names, rows=rows, shown=shown_places, upright=upright, note=note)
+    return Matrix(
+        model=run.name,
+        names=[(name, label(name, _FITTING_NAME)) for name in names],
+        rows=rows,
+        shown=shown_places,
+        upright=upright,
+        note=note,
+    )
 
 
 def _shade(share: float, *, correct: bool) -> float:

@@ -74,8 +74,8 @@ def ranking_table(study: StudyRecord) -> Table | Text:
 def _ranking_note(models: list[Mapping[str, Any]], *, cached: bool) -> str:
     tested = [versus for model in models if (versus := model.get("versus_winner"))]
     note = (
-        "Ranked by validation accuracy; everything to its right is measured on the test images. Below each figure is "
-        "its 95\u00a0% interval."
+        "Ranked by validation accuracy; all other scores are those on the test images. Below each score is its "
+        "95\u00a0% interval."
     )
     if tested:
         note += (
@@ -150,8 +150,8 @@ def intervals_plot(study: StudyRecord) -> Plot | None:
         _intervals,
         study,
         alt="Test accuracy of each model with its 95\u00a0% interval",
-        caption="Test accuracy with its 95\u00a0% interval. Whether two models differ significantly is not to be read "
-        "from whether these intervals overlap: the p values in the table answer that.",
+        caption="Test accuracy with its 95\u00a0% interval. Whether intervals overlap does not show whether two models "
+        "differ significantly; the p values in the table do.",
     )
 
 

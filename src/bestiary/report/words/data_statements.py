@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from bestiary.data.splits import straddling_groups
 from bestiary.report.parts import Statements, Table
 from bestiary.report.study_record import StudyRecord
-from bestiary.report.study_view import interval
+from bestiary.report.study_view import interval, straddling
 from bestiary.report.words.wording import (
     DASH,
     Sentence,
@@ -125,10 +124,10 @@ def _share(part: Any, of: Any) -> str:
 
 def _copies_here(study: StudyRecord) -> str:
     """How this study's own splits treat copies."""
-    if len(study.splits) and straddling_groups(study.splits):
+    if len(study.splits) and (crossing := straddling(study.splits)).groups:
         return (
-            "In this study the splits came with the data, and copies are in more than one of them: the test figures "
-            "are too high."
+            "In this study the splits came with the data, and copies are in more than one of them: the "
+            f"{crossing.spoiled} figures are too high."
         )
     if study.config.split.group_duplicates == "near":
         return "In this study all copies of an image are in one split."
@@ -142,7 +141,7 @@ def _leakage(leakage: Mapping[str, Any], *, here: str) -> Sentence | None:
     leaked, tested = leakage.get("leaked_images"), leakage.get("test_images")
     if not (is_number(leaked) and is_number(tested) and tested):
         return None
-    topic = "If split at random"
+    topic = "Random split"
     if not leaked:
         copies = leakage.get("images_with_copies")
         none = (
@@ -168,18 +167,18 @@ def _gain(leakage: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
     ends = f"{points(difference.get('low'), signed=True)} to {points(difference.get('high'), signed=True)}"
     leaky, honest = percent(leakage.get("leaky_accuracy")), percent(leakage.get("honest_accuracy"))
     trained = (
-        f"A linear probe trained with these copies has a test accuracy of {leaky}; trained with as many other images"
+        f"Trained with these copies, a linear probe has a test accuracy of {leaky}; with as many other images in their "
+        "place, "
     )
     if difference["value"] == difference.get("low") == difference.get("high") == 0:
         # Resampled, nothing stays nothing: an interval would say more than is known.
-        return f"{trained} instead, it has the same, and no test image was right more often because of its copy."
+        return f"{trained}it has the same, and no test image was right more often because of its copy."
     if round(difference["value"] * 1000) == 0:
         return (
-            f"{trained} instead, it has the same to within 0.1 percentage points (95\u00a0% interval of the difference "
-            f"{ends})."
+            f"{trained}it has the same to within 0.1 percentage points (95\u00a0% interval of the difference {ends})."
         )
     return (
-        f"{trained} instead, it has {honest}: a difference of {points(difference['value'], signed=True)} percentage "
+        f"{trained}it has {honest}: a difference of {points(difference['value'], signed=True)} percentage "
         f"points (95\u00a0% interval {ends}). On the leaked images alone the two are "
         f"{percent(leakage.get('leaky_on_leaked'))} and {percent(leakage.get('honest_on_leaked'))}."
     )

@@ -3,8 +3,8 @@
 In: a `StudyRecord`. Out: sentences for the head of the page. Owns no file.
 """
 
-from bestiary.data.splits import straddling_groups
 from bestiary.report.study_record import StudyRecord
+from bestiary.report.study_view import straddling
 from bestiary.report.words.wording import counted
 
 
@@ -18,11 +18,11 @@ def remarks(study: StudyRecord, *, audit_key: str | None = None) -> list[str]:
     found = []
     if study.splits.empty:
         found.append("The images have not been split yet.")
-    elif leaks := straddling_groups(study.splits):
-        verb = "is" if leaks == 1 else "are"
+    elif (crossing := straddling(study.splits)).groups:
+        verb = "is" if crossing.groups == 1 else "are"
         found.append(
-            f"The splits came with the data, and {counted(leaks, 'group')} of copies {verb} in more than one of them: "
-            "the test figures are too high."
+            f"The splits came with the data, and {counted(crossing.groups, 'group')} of copies {verb} in more than one "
+            f"of them: the {crossing.spoiled} figures are too high."
         )
     if not study.compared:
         found.append("The models have not been compared yet.")

@@ -160,9 +160,9 @@ def _uncertainty(winner: Row) -> Sentence | None:
         return None
     width = accuracy["high"] - accuracy["low"]
     text = (
-        f"The 95\u00a0% interval of this test accuracy is {points(width)} percentage points wide. It covers the chance "
-        f"of having drawn just these {counted(winner['test']['n'], 'test image')}. It does not cover another training "
-        "run, nor images from another source."
+        f"The 95\u00a0% interval of this test accuracy is {points(width)} percentage points wide. It reflects which "
+        f"{counted(winner['test']['n'], 'image')} happened to be in test. It does not reflect another training run, or "
+        "images from another source."
     )
     if width > _WIDE_INTERVAL:
         text += " It is wide: four times as many test images would about halve it."
@@ -190,7 +190,7 @@ def _best_two(comparison: Comparison, winner: Row) -> Sentence | None:
         text += f"The difference is not significant{_test_result(versus)}: either model may be the better one."
     alone, other = versus.get("only_this_right"), versus.get("only_winner_right")
     if is_number(alone) and is_number(other):
-        text += f" Only {second['model']} is right on {counted(alone, 'image')}, only {name} on {whole(other)}."
+        text += f" {second['model']} alone is right on {counted(alone, 'image')}, {name} alone on {whole(other)}."
     return Sentence("Best two models", text)
 
 
@@ -277,7 +277,7 @@ def _agreement(comparison: Comparison, winner: Row) -> Sentence | None:
             f"{name}, chosen on validation, shares first place on test with {listed([m for m in first if m != name])}."
         )
     else:
-        text = f"{name}, chosen on validation, has the highest test accuracy, too."
+        text = f"{name}, chosen on validation, also has the highest test accuracy."
     return Sentence("Validation and test", text)
 
 

@@ -25,7 +25,7 @@ export class Queue {
     return this.decisions.get(this.images[image].id) ?? null;
   }
 
-  // What is decided of an image as far as a finding goes: that it was kept for another reason says nothing here.
+  // The decision on an image that counts for a finding: a keep for another issue does not.
   answerTo(finding, image) {
     const decision = this.decisionOf(image);
     return decision?.action === "keep" && !decision.answered.includes(finding.issue) ? null : decision;
@@ -35,7 +35,7 @@ export class Queue {
     return this.decisionOf(image)?.answered.includes(finding.issue) ?? false;
   }
 
-  // The other findings of an image that wait for an answer.
+  // The other findings of an image that are open.
   openBeside(finding, image) {
     return this.findingsOf[image].filter((other) => other !== finding && isOpen(other) && !this.isAnswered(other, image));
   }
@@ -54,15 +54,16 @@ export class Queue {
     return finding.members.some((image) => this.images[image].label === className || this.labelOf(image) === className);
   }
 
-  // The place of the next finding in one direction for which `wanted` holds, or -1.
-  seek(from, step, wanted = () => true) {
+  // The place of the next finding in one direction for which `isWanted` holds, or -1.
+  seek(from, step, isWanted = () => true) {
     for (let place = from + step; place >= 0 && place < this.findings.length; place += step) {
-      if (this.fits(this.findings[place]) && wanted(this.findings[place])) return place;
+      if (this.fits(this.findings[place]) && isWanted(this.findings[place])) return place;
     }
     return -1;
   }
 
-  // After a decision, onward from a finding: notes are passed once, on the way; then round to what was skipped.
+  // Where to go after a decision: onward to the next open finding, stopping at notes on the way; at the end back to the
+  // first open one.
   after(place) {
     const onward = this.seek(place, 1, (finding) => finding.kind === "note" || isOpen(finding));
     return onward >= 0 ? onward : this.seek(-1, 1, isOpen);
@@ -73,8 +74,8 @@ export class Queue {
     return open >= 0 ? open : this.seek(-1, 1);
   }
 
-  // Where the finding stands among those that fit, and how many those are.
-  standing() {
+  // The number of the finding among those that fit, and how many those are.
+  position() {
     let [number, total] = [0, 0];
     this.findings.forEach((finding, place) => {
       if (!this.fits(finding) && place !== this.at) return;
@@ -91,12 +92,12 @@ export class Queue {
   }
 
   // What the server says of images and findings after a decision.
-  learn(told) {
-    for (const [id, decision] of Object.entries(told.decisions ?? {})) {
+  learn(answer) {
+    for (const [id, decision] of Object.entries(answer.decisions ?? {})) {
       if (decision) this.decisions.set(id, decision);
       else this.decisions.delete(id);
     }
-    for (const [id, decided] of Object.entries(told.decided ?? {})) this.findings[this.placeOf.get(id)].decided = decided;
+    for (const [id, decided] of Object.entries(answer.decided ?? {})) this.findings[this.placeOf.get(id)].decided = decided;
   }
 }
 

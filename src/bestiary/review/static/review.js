@@ -9,7 +9,7 @@ let queue = null;
 let root = "";
 let selected = -1; // the image that decisions are about
 let saving = false;
-let strayed = false; // whether the reader has gone elsewhere since the last decision
+let hasMoved = false; // whether the reader has gone to another finding since the last decision
 const history = []; // of this page: what each decision replaced
 
 function show(place) {
@@ -35,9 +35,9 @@ function alarm(reason) {
   byId("alarm").hidden = false;
 }
 
-// `wanted`: image number → what is to become of it (`action`, and `label` or `former`). True where it is on disk.
-async function save(finding, wanted) {
-  const changes = [...wanted].map(([image, change]) => {
+// `edits`: image number → its change (`action`, and `label` or `former`). True once it is on disk.
+async function save(finding, edits) {
+  const changes = [...edits].map(([image, change]) => {
     const there = queue.decisionOf(image);
     const was = there && { action: there.action, label: there.label, issues: there.issues };
     return { image_id: queue.images[image].id, issue: finding.issue, was, ...change };
@@ -52,15 +52,15 @@ async function save(finding, wanted) {
       signal: AbortSignal.timeout(SAVE_WITHIN_MS),
     });
     const isJson = answer.headers.get("Content-Type") === "application/json";
-    const told = isJson ? await answer.json() : { error: await answer.text() };
-    queue.learn(told);
+    const content = isJson ? await answer.json() : { error: await answer.text() };
+    queue.learn(content);
     if (answer.ok) {
       byId("alarm").hidden = true;
       return true;
     }
-    alarm(told.error);
+    alarm(content.error);
   } catch {
-    alarm("The review server does not answer: start it again with `bestiary review`, and open the address that it prints. What was shown as saved is safe.");
+    alarm("The review server does not answer: start it again with `bestiary review`, and open the address that it prints. What was shown as saved is on disk.");
   } finally {
     saving = false;
   }
@@ -69,13 +69,13 @@ async function save(finding, wanted) {
   return false;
 }
 
-async function decide(wanted, words) {
+async function decide(edits, words) {
   const finding = queue.current;
   if (saving || !finding) return;
-  const before = new Map([...wanted.keys()].map((image) => [image, queue.decisionOf(image)]));
-  if (!(await save(finding, wanted))) return;
+  const before = new Map([...edits.keys()].map((image) => [image, queue.decisionOf(image)]));
+  if (!(await save(finding, edits))) return;
   history.push({ finding, before });
-  strayed = false;
+  hasMoved = false;
   say(`Saved: ${words}`);
   if (finding.decided) show(queue.after(queue.placeOf.get(finding.id)));
   else show(queue.placeOf.get(finding.id));
@@ -84,10 +84,10 @@ async function decide(wanted, words) {
 async function undo() {
   const finding = queue.current;
   if (saving) return;
-  const settled = finding?.members.filter((image) => queue.isAnswered(finding, image) || (finding.kind === "image" && queue.answerTo(finding, image))) ?? [];
-  const here = settled.length > 0 && (strayed || history.length === 0);
+  const decided = finding?.members.filter((image) => queue.isAnswered(finding, image) || (finding.kind === "image" && queue.answerTo(finding, image))) ?? [];
+  const here = decided.length > 0 && (hasMoved || history.length === 0);
   if (here) {
-    if (await save(finding, new Map(settled.map((image) => [image, decision("undo")])))) {
+    if (await save(finding, new Map(decided.map((image) => [image, decision("undo")])))) {
       say("Undone: undecided again.");
       show(queue.at);
     }
@@ -141,15 +141,15 @@ const acts = {
   },
   accept() {
     if (queue.current?.kind !== "cluster") return say("Only copies have one to keep: K keeps this image.");
-    const wanted = new Map();
+    const edits = new Map();
     for (const image of queue.current.members) {
       const there = queue.decisionOf(image);
       // A relabel stays; one to the class that the image was found as, which a hand may write, is a keep.
       const relabelled = there?.action === "relabel" && there.label !== queue.images[image].label;
-      if (image === selected) wanted.set(image, relabelled ? decision("relabel", there.label) : decision("keep"));
-      else if (there?.action !== "drop") wanted.set(image, decision("drop"));
+      if (image === selected) edits.set(image, relabelled ? decision("relabel", there.label) : decision("keep"));
+      else if (there?.action !== "drop") edits.set(image, decision("drop"));
     }
-    decide(wanted, `${name(selected)} kept, ${wanted.size - 1} dropped.`);
+    decide(edits, `${name(selected)} kept, ${edits.size - 1} dropped.`);
   },
   select(image) {
     selected = image;
@@ -164,7 +164,7 @@ function step(by) {
   const from = queue.at < 0 ? queue.findings.length : queue.at;
   const place = queue.seek(from, by);
   if (place < 0) return say(by > 0 ? "That was the last one." : "This is the first one.");
-  strayed = true;
+  hasMoved = true;
   say("");
   show(place);
 }
@@ -179,7 +179,7 @@ function selectBy(by) {
 
 function narrow(change) {
   Object.assign(queue.filter, change);
-  strayed = true;
+  hasMoved = true;
   say("");
   show(queue.current && queue.fits(queue.current) ? queue.at : queue.first());
 }
@@ -201,7 +201,7 @@ async function copyPath() {
     say("Path copied.");
   } catch {
     getSelection().selectAllChildren(byId("path"));
-    say("The browser does not let the page copy: the path is marked.");
+    say("The browser does not let the page copy: the path is selected.");
   }
 }
 

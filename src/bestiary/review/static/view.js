@@ -21,7 +21,7 @@ export function draw(queue, selected, acts) {
   byId("finding").dataset.kind = !finding ? "end" : finding.image < 0 && !finding.members.length && !finding.path ? "words" : finding.kind;
   byId("finding").dataset.finding = finding ? finding.id : "";
   drawWords(queue, finding);
-  drawLook(queue, finding, selected);
+  drawPicture(queue, finding, selected);
   drawOdds(finding);
   drawChoices(queue, finding, selected, acts);
   drawOthers(queue, finding, selected, acts);
@@ -31,7 +31,7 @@ function drawWords(queue, finding) {
   const severity = byId("severity");
   severity.textContent = finding ? SEVERITY[finding.severity] : "";
   severity.dataset.severity = finding ? finding.severity : "";
-  const { number, total } = queue.standing();
+  const { number, total } = queue.position();
   byId("place").textContent = finding ? `${number.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
   const words = finding ? queue.words.get(finding.issue) : null;
   byId("title").textContent = words ? words.title : ending(queue)[0];
@@ -42,11 +42,11 @@ function drawWords(queue, finding) {
 function ending(queue) {
   const { decided, total } = queue.progress();
   if (!queue.findings.length) return ["Nothing was found", "The audit of this study has no findings."];
-  if (decided === total) return ["All decided", "Close this page: every decision is in corrections.csv, which the next run of the study honours."];
-  return ["Nothing left here", "No undecided finding fits these filters. Take a filter away to see the rest."];
+  if (decided === total) return ["All decided", "Close this page: every decision is in corrections.csv, which the next run of the study uses."];
+  return ["Nothing left here", "No undecided finding fits these filters. Remove a filter to see the rest."];
 }
 
-function drawLook(queue, finding, selected) {
+function drawPicture(queue, finding, selected) {
   const frame = byId("frame");
   const image = selected >= 0 ? queue.images[selected] : finding && finding.image >= 0 ? queue.images[finding.image] : null;
   const decision = selected >= 0 ? queue.answerTo(finding, selected) : null;
@@ -119,7 +119,7 @@ function drawOthers(queue, finding, selected, acts) {
   const cluster = finding?.kind === "cluster";
   const images = finding ? (cluster ? finding.members : finding.nearby) : [];
   byId("others-part").hidden = images.length === 0;
-  byId("others-title").textContent = cluster ? `${images.length} copies` : "Nearest neighbours";
+  byId("others-title").textContent = cluster ? images.length === 1 ? "1 copy" : `${images.length} copies` : "Nearest neighbours";
   const focused = byId("others").contains(document.activeElement);
   byId("others").replaceChildren(
     ...images.map((image, place) => {

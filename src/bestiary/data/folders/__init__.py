@@ -1,0 +1,1 @@
+"""Which files lie in a folder, and what the folders above them mean."""

@@ -1,0 +1,1 @@
+"""What image files hold besides pixels, format by format."""

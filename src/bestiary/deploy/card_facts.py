@@ -1,0 +1,216 @@
+"""The facts that a model card states: each taken from the study, none assumed.
+
+In: a run's record, the study's config, comparison, corrected index and splits. Out: `CardFacts`. Owns no file; no
+torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from bestiary.config.kinds import kind_of
+from bestiary.config.schema import SPLITS, StudyConfig
+from bestiary.data.index import is_dropped
+from bestiary.data.splits import straddling_groups
+from bestiary.evaluate.intervals import Interval
+from bestiary.evaluate.metrics import METRICS
+from bestiary.runs.record import RunRecord
+
+
+@dataclass(frozen=True)
+class CardFigure:
+    """One measured figure; fractions in [0, 1], log loss in nats."""
+
+    name: str
+    title: str
+    val: Interval
+    test: Interval
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """How the images were split.
+
+    Attributes:
+        sizes: images by split, without dropped ones.
+        given: the splits that came with the data.
+        seed: of those that were drawn.
+        together: which copies were kept in one split: exact ones, or near ones, too.
+        has_groups: whether the data say by a column which images belong together.
+        straddling: groups (copies, or one value of that column) with images in more than one split.
+        straddling_test: those of them with images in test.
+    """
+
+    sizes: Mapping[str, int]
+    given: tuple[str, ...]
+    seed: int
+    together: Literal["near", "exact"]
+    has_groups: bool
+    straddling: int
+    straddling_test: int
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """What corrections changed, in all images and in those of the test split.
+
+    `test_as_given` is the test accuracy on the labels that came with the data; None where corrections leave test as is.
+    """
+
+    relabelled: int
+    dropped: int
+    test_relabelled: int
+    test_dropped: int
+    test_as_given: Interval | None = None
+
+
+@dataclass(frozen=True)
+class ChoiceFacts:
+    """What was chosen on validation for this model, and how the model itself was chosen.
+
+    Attributes:
+        made: choices within the model, in words.
+        rivals: how many other models it was compared with, baselines apart.
+        best: the model that is best on validation, or None.
+    """
+
+    made: tuple[str, ...]
+    rivals: int
+    best: str | None
+
+
+@dataclass(frozen=True)
+class WeakClass:
+    """The class with the lowest F1 on test among those with test images."""
+
+    class_name: str
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that a card states of one exported model."""
+
+    model: str
+    backbone: str
+    weights: str
+    trainable: str
+    parameters: int
+    parameters_trained: int
+    bestiary_version: str
+    class_names: tuple[str, ...]
+    geometry: Mapping[str, Any]
+    data_name: str
+    split: SplitFacts
+    labels: LabelFacts
+    choices: ChoiceFacts
+    figures: tuple[CardFigure, ...]
+    weakest: WeakClass | None
+    test_first_scored_at: str
+
+
+def card_facts(
+    run: RunRecord,
+    *,
+    config: StudyConfig,
+    comparison: Mapping[str, Any],
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+) -> CardFacts:
+    """Collect the facts.
+
+    Args:
+        run: the exported model's run.
+        config: the study's.
+        comparison: of the study's models.
+        index: all files, with corrections (see `overlay.corrected`).
+        splits: which image is in which split.
+    """
+    metrics, model = {**run.fit, **run.figures}, run.config
+    class_names = tuple(metrics["class_names"])
+    return CardFacts(
+        model=run.status.model,
+        backbone=model["backbone"],
+        weights=model["weights"],
+        trainable=model["trainable"],
+        parameters=metrics["parameters"]["total"],
+        parameters_trained=metrics["parameters"]["trainable"],
+        bestiary_version=run.status.bestiary_version,
+        class_names=class_names,
+        geometry=metrics["geometry"],
+        data_name=Path(config.data.path).name or config.data.path,
+        split=_split_facts(config, index, splits),
+        labels=_label_facts(metrics, index, splits),
+        choices=_choice_facts(run, comparison),
+        figures=tuple(
+            CardFigure(
+                metric.name,
+                metric.title if metric.unit == "fraction" else f"{metric.title} ({metric.unit})",
+                Interval(**metrics["val"][metric.name]),
+                Interval(**metrics["test"][metric.name]),
+            )
+            for metric in METRICS
+            if metric.in_tables and metrics["val"].get(metric.name) and metrics["test"].get(metric.name)
+        ),
+        weakest=_weakest(metrics["test"]["per_class"]),
+        test_first_scored_at=metrics["test_scored_at"],
+    )
+
+
+def _split_facts(config: StudyConfig, index: pd.DataFrame, splits: pd.DataFrame) -> SplitFacts:
+    kept = splits[splits["split"] != ""]
+    sizes = kept["split"].value_counts()
+    images = index[index["image_id"].isin(splits["image_id"])]
+    given = set(images["split_given"]) if config.split.use_given else set()
+    return SplitFacts(
+        sizes={split: int(sizes.get(split, 0)) for split in SPLITS},
+        given=tuple(split for split in SPLITS if split in given),
+        seed=config.split.seed,
+        together=config.split.group_duplicates,
+        has_groups=bool((images["group_given"] != "").any()),
+        straddling=straddling_groups(splits),
+        straddling_test=straddling_groups(kept[kept["group_id"].isin(kept.loc[kept["split"] == "test", "group_id"])]),
+    )
+
+
+def _label_facts(metrics: Mapping[str, Any], index: pd.DataFrame, splits: pd.DataFrame) -> LabelFacts:
+    drawn = splits["drawn"] if "drawn" in splits else splits["split"]
+    in_test = index["image_id"].isin(splits.loc[drawn == "test", "image_id"])
+    dropped = is_dropped(index)
+    relabelled = (index["error"] == "") & (index["label"] != index["label_given"])
+    as_given = metrics.get("test_as_given")
+    return LabelFacts(
+        relabelled=int(relabelled.sum()),
+        dropped=int(dropped.sum()),
+        test_relabelled=int((relabelled & in_test).sum()),
+        test_dropped=int((dropped & in_test).sum()),
+        test_as_given=Interval(**as_given["accuracy"]) if as_given else None,
+    )
+
+
+def _choice_facts(run: RunRecord, comparison: Mapping[str, Any]) -> ChoiceFacts:
+    metrics, choices = run.fit, run.fit.get("choices") or {}
+    made = []
+    if heads := choices.get("heads"):
+        made.append(f"the head, out of {len(heads)}")
+    if (regularisation := choices.get("C")) is not None:
+        tried = len(choices.get("tried") or [])
+        made.append(f"the regularisation of the head (C = {regularisation:g}{f', out of {tried}' if tried else ''})")
+    if metrics.get("best_epoch"):
+        made.append(f"the epoch ({metrics['best_epoch']} of {metrics['epochs']})")
+    others = [row for row in comparison["models"] if row["model"] != run.status.model and not kind_of(row).is_baseline]
+    return ChoiceFacts(made=tuple(made), rivals=len(others), best=comparison.get("winner"))
+
+
+def _weakest(per_class: list[Mapping[str, Any]]) -> WeakClass | None:
+    known = [WeakClass(row["class_name"], _number(row["f1"]), row["support"]) for row in per_class if row["support"]]
+    return min(known, key=lambda row: row.f1, default=None)
+
+
+def _number(figure: Any) -> float:
+    """A figure of a class, with an interval or without."""
+    return float(figure["value"] if isinstance(figure, Mapping) else figure)
