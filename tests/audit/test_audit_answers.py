@@ -1,4 +1,4 @@
-"""What is settled: each finding by an answer of its own, and never less by a further decision."""
+"""What is answered: each finding by an answer of its own, and never less by a further decision."""
 
 from dataclasses import replace
 
@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.audit.test_audit_audit import EACH, audited, subject
 
 from bestiary.audit.answers import answered, answers, asked_about, is_answered
 from bestiary.audit.copies.copy_findings import copy_findings
@@ -14,6 +13,7 @@ from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.audit.run import audit_fingerprint
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.corrections.csv_rows import Correction
+from tests.audit.test_audit_run import EACH, audited, subject
 
 IMAGES = ("a", "b", "c")
 
@@ -66,22 +66,22 @@ def test_a_finding_asks_about_its_image_about_copies_or_about_none() -> None:
         ("label_conflict", {"a": DROP, "b": keep("label_conflict"), "c": relabel()}, True),
     ],
 )
-def test_which_findings_are_settled(issue: str, decisions: dict[str, Correction], wanted: bool) -> None:
+def test_which_findings_are_answered(issue: str, decisions: dict[str, Correction], wanted: bool) -> None:
     assert is_answered(issue, asked_about(issue, "a", ["b", "c"]), decisions) is wanted
 
 
-def test_what_asks_about_no_image_is_never_settled() -> None:
+def test_what_asks_about_no_image_is_never_answered() -> None:
     assert not is_answered("imbalance", (), {"a": keep()})
     assert not is_answered("leak", ("a",), {})
     assert is_answered("leak", ("a",), {"a": DROP})
 
 
-issues = st.frozensets(st.sampled_from(ISSUES), min_size=1)
+issues = st.frozensets(st.sampled_from(list(ISSUES)), min_size=1)
 rows = st.one_of(
     st.none(),
     issues.map(lambda some: keep(*some)),
     st.just(keep()),
-    st.frozensets(st.sampled_from(ISSUES)).map(lambda some: relabel(*some)),
+    st.frozensets(st.sampled_from(list(ISSUES))).map(lambda some: relabel(*some)),
     st.just(DROP),
 )
 
@@ -98,7 +98,7 @@ def more(row: Correction | None, further: frozenset[str], kind: str) -> Correcti
 
 
 @given(
-    st.sampled_from(ISSUES),
+    st.sampled_from(list(ISSUES)),
     st.dictionaries(st.sampled_from(IMAGES), rows),
     st.sampled_from(IMAGES),
     issues,
@@ -114,7 +114,7 @@ def test_a_decision_that_answers_more_never_unsettles(
     assert answered(before, issue) <= answered(after, issue)
 
 
-@given(st.sampled_from(ISSUES), st.dictionaries(st.sampled_from(IMAGES), rows.filter(bool), min_size=3))
+@given(st.sampled_from(list(ISSUES)), st.dictionaries(st.sampled_from(IMAGES), rows.filter(bool), min_size=3))
 def test_where_every_image_is_answered_the_finding_is_answered_and_mostly_only_there(
     issue: str, decisions: dict[str, Correction]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Balance: small and rare classes are told, usual ones are not."""
+"""Balance: small and rare classes are reported, others are not."""
 
 import pandas as pd
 import pytest
@@ -19,13 +19,13 @@ def found_in(counts: dict[str, int]) -> list[tuple[str, str, str]]:
     return [(finding.issue, finding.label, finding.severity) for finding in findings]
 
 
-def test_usual_differences_are_no_finding() -> None:
+def test_common_differences_are_no_finding() -> None:
     assert found_in(ANIMALS10) == []
     assert found_in({"cat": 5000, "dog": 5000, "cow": SMALL * 20}) == []
 
 
 @pytest.mark.parametrize(("count", "severity"), [(SMALL - 1, "low"), (24, "medium"), (9, "high"), (0, "high")])
-def test_small_class_is_told(count: int, severity: str) -> None:
+def test_small_class_is_reported(count: int, severity: str) -> None:
     assert found_in({"cat": 60, "dog": 60, "cow": count})[0] == ("small_class", "cow", severity)
 
 
@@ -33,7 +33,7 @@ def test_class_at_the_bar_is_not_small() -> None:
     assert found_in({"cat": SMALL, "dog": SMALL}) == []
 
 
-def test_rare_class_is_told_beside_the_median_and_beside_the_largest() -> None:
+def test_rare_class_is_reported_beside_the_median_and_beside_the_largest() -> None:
     assert found_in({"cat": 1000, "dog": 1000, "cow": 199}) == [("imbalance", "cow", "low")]
     assert found_in({"cat": 200, "dog": 220, "cow": 240, "owl": 2300}) == [
         ("imbalance", "cat", "low"),
@@ -42,7 +42,7 @@ def test_rare_class_is_told_beside_the_median_and_beside_the_largest() -> None:
     assert found_in({"cat": 5000, "dog": 5000, "cow": 60}) == [("imbalance", "cow", "medium")]
 
 
-def test_the_interval_told_is_wilsons() -> None:
+def test_the_interval_reported_is_wilsons() -> None:
     for count in (2, 4, 10, 40):
         low, high = proportion_confint(count // 2, count, method="wilson")
         assert 2 * _half_width(count) == pytest.approx(high - low)

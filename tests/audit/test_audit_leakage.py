@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bestiary.audit import leakage
 from bestiary.audit.leakage import measure_leakage
-from tests.audit.labels_made import clouds
+from tests.audit.made_features import clouds
 
 
 def twins_of_noise(count: int, *, width: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

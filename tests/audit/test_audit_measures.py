@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import uniform_filter1d
 
 from bestiary.audit.measures import COLUMNS, GREY_PX, measure, sketch
-from tests.audit.looks_made import FAULTS, as_jpeg, framed, photo
+from tests.audit.made_photos import FAULTS, as_jpeg, framed, photo
 
 
 def numbers_of(image: Image.Image) -> dict[str, float]:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bestiary.audit.labels.out_of_fold import MIN_GROUPS_SEEN, out_of_fold_probabilities
 from bestiary.audit.labels.probe import fit_probe
-from tests.audit.labels_made import Made, clouds
+from tests.audit.made_features import Made, clouds
 
 
 def test_every_image_is_judged_by_a_probe_fitted_without_it_and_without_its_copies() -> None:
@@ -20,7 +20,7 @@ def test_every_image_is_judged_by_a_probe_fitted_without_it_and_without_its_copi
     assert parted.accuracy > 0.75  # the copies tell
 
 
-def test_well_parted_classes_are_told_apart() -> None:
+def test_well_separated_classes_are_recognised() -> None:
     made = clouds(60, 40, 30)
     found = out_of_fold_probabilities(made.features, made.labels, made.groups, class_count=3, folds=5, seed=0)
     assert found.accuracy > 0.97
@@ -51,6 +51,7 @@ def test_a_class_all_of_whose_images_are_copies_is_not_judged() -> None:
     assert np.all(found.probabilities[made.labels == 2, 2] == 0)
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")
 @pytest.mark.parametrize(("size", "judged"), [(1, False), (2, False), (MIN_GROUPS_SEEN, False), (12, True)])
 def test_a_class_is_judged_where_enough_of_it_was_seen(size: int, judged: bool) -> None:
     made = clouds(40, size)
@@ -78,6 +79,7 @@ def test_probabilities_are_those_of_a_probe_fitted_on_the_rest() -> None:
     assert np.mean(found.probabilities[own] < everything[own]) > 0.95
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=2, max_size=24),

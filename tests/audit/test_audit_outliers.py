@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bestiary.audit.findings import Finding
 from bestiary.audit.neighbours import Neighbours, nearest
 from bestiary.audit.outliers import FEWEST_IMAGES, far_cosines, find_outliers, in_spreads, relative_mahalanobis
-from tests.audit.labels_made import NAMES, Made, clouds
+from tests.audit.made_features import NAMES, Made, clouds
 
 
 def find(made: Made, *, count: int = 16, kept: frozenset[str] = frozenset()) -> list[Finding]:

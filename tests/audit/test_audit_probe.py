@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from bestiary.audit.labels.probe import fit_probe
-from tests.audit.labels_made import clouds
+from tests.audit.made_features import clouds
 
 
 @pytest.mark.parametrize("sizes", [(20, 20), (20, 30, 10)])

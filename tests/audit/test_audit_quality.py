@@ -10,20 +10,20 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bestiary.audit import quality
 from bestiary.audit.findings import Finding
-from bestiary.audit.image_statistics import Looks, look_at
+from bestiary.audit.image_statistics import ImageStatistics, measure_images
 from bestiary.audit.quality import find_quality_issues
 from bestiary.data.images import load_rgb
-from tests.audit.looks_made import FAULTS, as_jpeg, photo, saved, scaled
+from tests.audit.made_photos import FAULTS, as_jpeg, photo, saved, scaled
 
 CLEAN = {f"{'cat' if number % 2 else 'dog'}/{number:02d}.png": photo(number) for number in range(40)}
 
 
 def findings_of(folder: Path, pictures: dict[str, Image.Image]) -> list[Finding]:
     images = saved(folder, pictures)
-    return find_quality_issues(images, look_at(images, folder))
+    return find_quality_issues(images, measure_images(images, folder))
 
 
-def told(findings: Sequence[Finding]) -> set[tuple[str, str]]:
+def named(findings: Sequence[Finding]) -> set[tuple[str, str]]:
     return {(finding.path, finding.issue) for finding in findings}
 
 
@@ -34,7 +34,7 @@ def test_clean_photos_raise_nothing(tmp_path: Path) -> None:
 def test_every_fault_is_found_where_it_is(tmp_path: Path) -> None:
     faulty = {f"cat/{issue}.png": spoil(photo(100)) for issue, spoil in FAULTS.items()}
     found = findings_of(tmp_path, CLEAN | faulty)
-    assert {(f"cat/{issue}.png", issue) for issue in FAULTS} <= told(found)
+    assert {(f"cat/{issue}.png", issue) for issue in FAULTS} <= named(found)
     assert {finding.path for finding in found} == set(faulty)
     for finding in found:
         assert 0 <= finding.score <= 1
@@ -67,7 +67,7 @@ def test_flags_are_cleanvisions_where_it_is_not_overruled(tmp_path: Path) -> Non
         }.items()
     }
     images = saved(tmp_path, CLEAN | steps)
-    found = told(find_quality_issues(images, look_at(images, tmp_path)))
+    found = named(find_quality_issues(images, measure_images(images, tmp_path)))
     lab = Imagelab(data_path=str(tmp_path))
     lab.find_issues(verbose=False, n_jobs=1)
     for issue in ("dark", "light", "low_information", "odd_aspect_ratio"):
@@ -77,21 +77,21 @@ def test_flags_are_cleanvisions_where_it_is_not_overruled(tmp_path: Path) -> Non
         assert {one for one in found if one[1] == issue} == expected
 
 
-def test_usual_sizes_are_not_odd_though_cleanvision_says_so(tmp_path: Path) -> None:
+def test_common_sizes_are_not_odd_though_cleanvision_says_so(tmp_path: Path) -> None:
     small_changes = {f"cat/other-{number}.png": photo(300 + number, (150 - number, 120)) for number in range(4)}
     second_size = {f"dog/large-{number}.png": photo(310 + number, (330, 250)) for number in range(5)}
     images = saved(tmp_path, CLEAN | small_changes | second_size)
-    found = find_quality_issues(images, look_at(images, tmp_path))
+    found = find_quality_issues(images, measure_images(images, tmp_path))
     assert found == []
 
 
 @pytest.mark.parametrize("size", [(330, 250), (70, 55)])
 def test_rare_size_is_odd_where_all_others_are_equal(tmp_path: Path, size: tuple[int, int]) -> None:
     found = findings_of(tmp_path, CLEAN | {"cat/odd.png": photo(400, size)})
-    assert told(found) == {("cat/odd.png", "odd_size")}
+    assert named(found) == {("cat/odd.png", "odd_size")}
 
 
-def test_fault_of_the_whole_set_is_told_once_a_class(tmp_path: Path) -> None:
+def test_fault_of_the_whole_set_is_reported_once_a_class(tmp_path: Path) -> None:
     found = findings_of(tmp_path, {path: scaled(picture, 0.2) for path, picture in CLEAN.items()})
     dark = [finding for finding in found if finding.issue == "dark"]
     assert [(finding.label, finding.image_id, finding.path) for finding in dark] == [("cat", "", ""), ("dog", "", "")]
@@ -102,13 +102,13 @@ def test_fault_of_the_whole_set_is_told_once_a_class(tmp_path: Path) -> None:
 def test_grey_is_no_fault_where_the_class_or_the_set_is_grey(tmp_path: Path) -> None:
     grey_cats = {path: as_jpeg(p.convert("L").convert("RGB")) if "cat" in path else p for path, p in CLEAN.items()}
     found = findings_of(tmp_path / "class", {**grey_cats, "dog/grey.png": photo(1).convert("L"), "dog/x.png": photo(2)})
-    assert told(found) == {("dog/grey.png", "grayscale")}
+    assert named(found) == {("dog/grey.png", "grayscale")}
     all_grey = {path: picture.convert("L") for path, picture in CLEAN.items()}
     assert findings_of(tmp_path / "set", all_grey) == []
 
 
 @pytest.mark.parametrize("every", [5, 3])
-def test_grey_photos_all_over_the_set_are_told_one_by_one_or_once_a_class(tmp_path: Path, every: int) -> None:
+def test_grey_photos_all_over_the_set_are_reported_one_by_one_or_once_a_class(tmp_path: Path, every: int) -> None:
     pictures = {
         path: as_jpeg(picture.convert("L").convert("RGB")) if number % every == 0 else picture
         for number, (path, picture) in enumerate(CLEAN.items())
@@ -122,17 +122,17 @@ def test_grey_photos_all_over_the_set_are_told_one_by_one_or_once_a_class(tmp_pa
         assert found[0].reason.startswith("Grey: ")
 
 
-@pytest.mark.parametrize("issue", ["grayscale", *quality._ISSUES])
-def test_what_half_of_a_set_has_is_told_once_a_class(issue: str) -> None:
+@pytest.mark.parametrize("issue", ["grayscale", *quality._CHECKS])
+def test_what_half_of_a_set_has_is_reported_once_a_class(issue: str) -> None:
     images = pd.DataFrame({"image_id": list("abcd"), "path": list("abcd"), "label": ["cat", "cat", "dog", "dog"]})
     flags, scores = np.array([True, False, True, False]), np.ones(4)
-    found = quality._told(issue, images, flags, scores, ["low"] * 4, [""] * 4)  # type: ignore[arg-type]
+    found = quality._reported(issue, images, flags, scores, ["low"] * 4, [""] * 4)  # type: ignore[arg-type]
     assert [(finding.label, finding.image_id) for finding in found] == [("cat", ""), ("dog", "")]
 
 
 def test_no_images_have_no_faults(tmp_path: Path) -> None:
     images = saved(tmp_path, CLEAN).iloc[:0]
-    assert find_quality_issues(images, look_at(images, tmp_path)) == []
+    assert find_quality_issues(images, measure_images(images, tmp_path)) == []
 
 
 def test_blur_of_real_photos_is_found_and_few_are_called_blurred(animals10: Path, tmp_path: Path) -> None:
@@ -154,14 +154,17 @@ def test_dim_real_photos_are_called_dark(animals10: Path, tmp_path: Path) -> Non
         f"night/{number}.jpg": ImageEnhance.Brightness(picture).enhance(0.2)
         for number, picture in enumerate(list(pictures.values())[:8])
     }
-    found = told(findings_of(tmp_path, pictures | night))
+    found = named(findings_of(tmp_path, pictures | night))
     assert {path for path, issue in found if issue == "dark"} == set(night)
 
 
-def test_looks_and_images_are_left_as_they_were(tmp_path: Path) -> None:
+def test_statistics_and_images_are_left_as_they_were(tmp_path: Path) -> None:
     images = saved(tmp_path, CLEAN)
-    looks = look_at(images, tmp_path)
-    before: tuple[pd.DataFrame, Looks] = images.copy(), Looks(looks.values.copy(), looks.grey.copy(), 0, 0.0)
-    find_quality_issues(images, looks)
+    statistics = measure_images(images, tmp_path)
+    before: tuple[pd.DataFrame, ImageStatistics] = (
+        images.copy(),
+        ImageStatistics(statistics.values.copy(), statistics.grey.copy(), 0, 0.0),
+    )
+    find_quality_issues(images, statistics)
     pd.testing.assert_frame_equal(images, before[0])
-    pd.testing.assert_frame_equal(looks.values, before[1].values)
+    pd.testing.assert_frame_equal(statistics.values, before[1].values)

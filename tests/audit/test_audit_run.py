@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bestiary.audit.image_statistics import Looks
+from bestiary.audit.image_statistics import ImageStatistics
 from bestiary.audit.measures import COLUMNS
 from bestiary.audit.run import Subject, read_summary, run_audit, write_summary
 from bestiary.config.schema import AuditConfig, SplitConfig
@@ -55,7 +55,7 @@ def subject(
         images=images,
         features=(centres[seen] + random.normal(size=(count, 24))).astype(np.float32) if features else None,
         neighbours=None,
-        looks=Looks(values, grey, 0, 0.0),
+        statistics=ImageStatistics(values, grey, 0, 0.0),
         clusters=pd.DataFrame(columns=["image_id", "cluster_id", "similarity", "exact"]),
         decisions=decisions,
     )
@@ -67,9 +67,9 @@ def audited(about: Subject) -> tuple[pd.DataFrame, dict[str, object]]:
 
 
 def test_the_same_subject_gives_the_same_findings() -> None:
-    (first, told), (second, again) = audited(subject()), audited(subject())
+    (first, summary), (second, again) = audited(subject()), audited(subject())
     pd.testing.assert_frame_equal(first, second)
-    assert json.dumps(told, default=str) == json.dumps(again, default=str)
+    assert json.dumps(summary, default=str) == json.dumps(again, default=str)
 
 
 def test_wrong_labels_and_unreadable_files_are_found_and_counted() -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from bestiary.audit import shortcuts as shortcuts_module
 from bestiary.audit.findings import Finding, findings_table
-from bestiary.audit.image_statistics import Looks, look_at
+from bestiary.audit.image_statistics import ImageStatistics, measure_images
 from bestiary.audit.measures import COLUMNS
 from bestiary.audit.shortcuts import FAMILIES, FEWEST, find_shortcuts
 from bestiary.data.index import class_names
-from tests.audit.looks_made import framed, photo, saved, scaled
+from tests.audit.made_photos import framed, photo, saved, scaled
 
 NAMES = ["ape", "bee", "cod", "doe"]
 
@@ -23,8 +23,8 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortcuts_module, "_TREES", 15)
 
 
-def made(count: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Looks]:
-    """Index rows and looks whose numbers have nothing to do with the classes."""
+def made(count: int = 400, seed: int = 0) -> tuple[pd.DataFrame, ImageStatistics]:
+    """Index rows and statistics whose numbers have nothing to do with the classes."""
     random = np.random.default_rng(seed)
     width = random.choice([300, 300, 300, 225, 640], count)
     height = random.integers(150, 320, count)
@@ -42,12 +42,14 @@ def made(count: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Looks]:
     )
     values = pd.DataFrame(random.uniform(0.2, 0.8, (count, len(COLUMNS))), columns=list(COLUMNS))
     values["size"] = np.sqrt(width * height)
-    return images, Looks(values, np.zeros((count, 64, 64), np.uint8), 0, 0.0)
+    return images, ImageStatistics(values, np.zeros((count, 64, 64), np.uint8), 0, 0.0)
 
 
-def found_in(images: pd.DataFrame, looks: Looks, groups: np.ndarray | None = None) -> tuple[list[Finding], list[dict]]:
+def found_in(
+    images: pd.DataFrame, statistics: ImageStatistics, groups: np.ndarray | None = None
+) -> tuple[list[Finding], list[dict]]:
     groups = np.arange(len(images)) if groups is None else groups
-    return find_shortcuts(images, looks, groups, class_names=class_names_of(images), seed=0)
+    return find_shortcuts(images, statistics, groups, class_names=class_names_of(images), seed=0)
 
 
 def class_names_of(images: pd.DataFrame) -> list[str]:
@@ -68,7 +70,7 @@ def test_labels_that_mean_nothing_give_chance_and_no_finding() -> None:
 
 @pytest.mark.parametrize("family", ["size", "format", "brightness", "borders"])
 def test_planted_shortcut_is_found_in_its_family_and_class_alone(family: str) -> None:
-    images, looks = made()
+    images, statistics = made()
     own = images["label"] == "cod"
     if family == "size":
         images["bytes"] *= np.where(own, 500 / images["width_px"], 1)
@@ -76,10 +78,10 @@ def test_planted_shortcut_is_found_in_its_family_and_class_alone(family: str) ->
     elif family == "format":
         images["format"], images.loc[own, "format"] = "JPEG", "PNG"
     elif family == "brightness":
-        looks.values.loc[own, "brightness"] *= 0.1
+        statistics.values.loc[own, "brightness"] *= 0.1
     else:
-        looks.values.loc[own, "border_top"] = 0.05
-    findings, summary = found_in(images, looks)
+        statistics.values.loc[own, "border_top"] = 0.05
+    findings, summary = found_in(images, statistics)
     (finding,) = findings
     assert (finding.issue, finding.label, finding.severity, finding.action) == ("shortcut", "cod", "high", "check")
     assert (finding.image_id, finding.path) == ("", "")
@@ -91,58 +93,61 @@ def test_planted_shortcut_is_found_in_its_family_and_class_alone(family: str) ->
     assert findings_table(findings)["finding_id"].is_unique
 
 
-def test_shortcut_of_two_families_together_is_told_as_such() -> None:
+def test_shortcut_of_two_families_together_is_reported_as_such() -> None:
     """`ape` has an odd product of two coins, one in the format and one in the borders: neither alone tells it."""
-    images, looks = made(1600)
+    images, statistics = made(1600)
     random = np.random.default_rng(5)
     ape, coin = (images["label"] == "ape").to_numpy(), random.random(len(images)) < 0.5
     images["format"] = np.where(coin, "PNG", "JPEG")
-    looks.values["border_top"] = np.where(ape ^ coin, 0.9, 0.0)
-    findings, _ = found_in(images, looks)
+    statistics.values["border_top"] = np.where(ape ^ coin, 0.9, 0.0)
+    findings, _ = found_in(images, statistics)
     assert [finding.label for finding in findings] == ["ape"]
     assert "together" in findings[0].reason
 
 
 def test_copies_do_not_pass_for_a_shortcut() -> None:
     """Forty images four times each: by heart their class is known, without their copies it is not."""
-    images, looks = made(100)
+    images, statistics = made(100)
     four = np.tile(np.arange(100), 4)
-    images, looks = (
+    images, statistics = (
         images.iloc[four].reset_index(drop=True),
-        Looks(looks.values.iloc[four].reset_index(drop=True), looks.grey[four], 0, 0.0),
+        ImageStatistics(statistics.values.iloc[four].reset_index(drop=True), statistics.grey[four], 0, 0.0),
     )
-    learned, _ = found_in(images, looks)
+    learned, _ = found_in(images, statistics)
     assert {finding.label for finding in learned} == set(NAMES)
-    assert found_in(images, looks, four)[0] == []
+    assert found_in(images, statistics, four)[0] == []
 
 
 def test_same_seed_same_result() -> None:
-    images, looks = made()
-    assert found_in(images, looks) == found_in(images, looks)
+    images, statistics = made()
+    assert found_in(images, statistics) == found_in(images, statistics)
 
 
 def test_classes_with_too_few_images_are_left_out() -> None:
-    images, looks = made()
+    images, statistics = made()
     few = np.flatnonzero(images["label"] == "doe")[: FEWEST - 1]
     images.loc[(images["label"] == "doe") & ~images.index.isin(few), "label"] = "bee"
-    _, summary = found_in(images, looks)
+    _, summary = found_in(images, statistics)
     assert sorted(summary[0]["per_class"]) == ["ape", "bee", "cod"]
     assert summary[0]["images"] == 400 - len(few)
     one_group = np.where(images["label"] == "ape", 0, np.arange(400))
-    assert sorted(found_in(images, looks, one_group)[1][0]["per_class"]) == ["bee", "cod"]
+    assert sorted(found_in(images, statistics, one_group)[1][0]["per_class"]) == ["bee", "cod"]
 
 
 def test_fewer_than_two_classes_give_nothing() -> None:
-    images, looks = made()
-    assert found_in(images.assign(label="ape"), looks) == ([], [])
-    assert found_in(images.iloc[:0], Looks(looks.values.iloc[:0], looks.grey[:0], 0, 0.0)) == ([], [])
+    images, statistics = made()
+    assert found_in(images.assign(label="ape"), statistics) == ([], [])
+    assert found_in(images.iloc[:0], ImageStatistics(statistics.values.iloc[:0], statistics.grey[:0], 0, 0.0)) == (
+        [],
+        [],
+    )
 
 
 def test_of_very_many_images_a_sample_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortcuts_module, "MOST_IMAGES", 200)
-    images, looks = made()
+    images, statistics = made()
     images.loc[images["label"] == "bee", "width_px"] = 500
-    findings, summary = found_in(images, looks)
+    findings, summary = found_in(images, statistics)
     assert [finding.label for finding in findings] == ["bee"]
     assert {row["images"] for row in summary} == {200}
 
@@ -152,9 +157,9 @@ def test_area_and_its_interval_cover_the_truth() -> None:
     random, hits = np.random.default_rng(0), 0
     for _ in range(200):
         scores = np.concatenate([random.normal(1, 1, 40), random.normal(0, 1, 120)])
-        told = shortcuts_module._area("size", scores, np.arange(160) < 40, 40, 160)
-        assert told.low <= told.area <= told.high
-        hits += told.low <= 0.7602 <= told.high
+        found = shortcuts_module._area("size", scores, np.arange(160) < 40, 40, 160)
+        assert found.low <= found.area <= found.high
+        hits += found.low <= 0.7602 <= found.high
     assert 0.90 <= hits / 200 <= 0.99
 
 
@@ -173,7 +178,7 @@ def test_shortcut_in_files_is_found(tmp_path: Path, family: str, spoil: object) 
     assert callable(spoil)
     pictures |= {path: spoil(picture) for path, picture in pictures.items() if path.startswith("dog")}
     images = saved(tmp_path, pictures)
-    looks = look_at(images, tmp_path)
-    findings, summary = find_shortcuts(images, looks, np.arange(90), class_names=class_names(images), seed=0)
+    statistics = measure_images(images, tmp_path)
+    findings, summary = find_shortcuts(images, statistics, np.arange(90), class_names=class_names(images), seed=0)
     assert {finding.label for finding in findings} == {"cat", "dog"}
     assert next(row for row in summary if row["family"] == family)["per_class"]["dog"] > 0.95

@@ -37,7 +37,7 @@ SUMMARY: dict[str, Any] = {
         "noise_rate": {"value": 0.021, "low": 0.011, "high": 0.034},
         "ceiling": {"value": 0.979, "low": 0.966, "high": 0.989},
         "classes": [
-            {"label": name, "images": 12, "judged": 12, "looks_wrong": wrong / 12, "wrong_images": wrong}
+            {"label": name, "images": 12, "judged": 12, "wrong_share": wrong / 12, "wrong_images": wrong}
             for name, wrong in (("cat", 0), ("dog", 3), ("sheep", 1))
         ],
     },

@@ -76,7 +76,7 @@ def test_everything_is_told_by_kind_and_name(home: Path) -> None:
         "pixels": all_bytes(home / "pixels"),
         "features": all_bytes(home / "features"),
         "activations": 0,
-        "looks": 0,
+        "image_statistics": 0,
         "datasets": 7,
         "other files": 5,
         "other": all_bytes(home / "other"),
@@ -85,7 +85,7 @@ def test_everything_is_told_by_kind_and_name(home: Path) -> None:
 
 def test_an_empty_home_is_no_error(tmp_path: Path) -> None:
     assert list_caches(tmp_path / "none" / "none") == []
-    assert bytes_by_kind([]) == {"pixels": 0, "features": 0, "activations": 0, "looks": 0, "datasets": 0}
+    assert bytes_by_kind([]) == {"pixels": 0, "features": 0, "activations": 0, "image_statistics": 0, "datasets": 0}
     # Other processes write meanwhile: as near as a disk stands still.
     assert free_bytes(tmp_path / "none" / "none") == pytest.approx(shutil.disk_usage(tmp_path).free, abs=1 << 28)
 
