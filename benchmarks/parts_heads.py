@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from torch import nn
 
 from benchmarks.measure import timed
 from benchmarks.rows import Row
 from bestiary.config.schema import ModelConfig
-from bestiary.models.head_worker import Matrix, fit_trial
-from bestiary.models.sweep import core_count, fit_heads, propose_heads
+from bestiary.models.sweep import Matrix, fit_heads, fit_trial, propose_heads
 from bestiary.models.training import _optimizer
 
 HEADS, EPOCHS, BATCHES = 40, 10, (32, 256)
@@ -96,12 +96,12 @@ def _floor(heads: list[ModelConfig]) -> float:
                 torch.mm(errors.t(), inputs, out=gradient)
         total += (time.perf_counter() - start) / times * EPOCHS * _IMAGES / size
     torch.set_num_threads(threads)
-    return total / core_count()
+    return total / cpu_count()
 
 
 def _threads(heads: list[ModelConfig], matrix: Matrix) -> None:
     # For time only: dropout draws from one generator for all threads, so these heads are not reproducible.
-    with ThreadPoolExecutor(core_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         list(pool.map(lambda head: fit_trial(head, matrix), heads))
 
 

@@ -1,14 +1,15 @@
 """Many heads over one feature matrix: each is what the one loop makes of it, whoever fits it; no process stays."""
 
+import contextlib
 import inspect
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import textwrap
-import threading
 import time
+from concurrent.futures import Executor, Future, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,12 +27,11 @@ from bestiary import Study, predict
 from bestiary.config.schema import ModelConfig
 from bestiary.deploy.bundle import read_bundle
 from bestiary.errors import BestiaryError, TrainingError
-from bestiary.models import sweep as sweeping
+from bestiary.models import processes, sweep
 from bestiary.models.batches import FeatureSource
 from bestiary.models.extract.features import FeatureTable
-from bestiary.models.head_worker import Matrix, Worker, fit_trial
 from bestiary.models.heads import Head, fit_linear_probe
-from bestiary.models.sweep import SGD_FACTOR, describe_sweep, fit_heads, propose_heads
+from bestiary.models.sweep import SGD_FACTOR, Matrix, describe_sweep, fit_heads, fit_trial, propose_heads
 from bestiary.models.training import Loop, fit
 
 TINY = {"epochs": 4, "batch_size": 8, "head": {"hidden": 6, "dropout": 0.3}}
@@ -54,8 +54,8 @@ def blobs(views: int = 2) -> Matrix:
 
 
 def swept(configurations: int, **changes) -> ModelConfig:
-    sweep = {"configurations": configurations, "hidden": [0, 4, 9]}
-    return model(**(TINY | {"sweep": sweep | changes.pop("sweep", {})} | changes))
+    section = {"configurations": configurations, "hidden": [0, 4, 9]}
+    return model(**(TINY | {"sweep": section | changes.pop("sweep", {})} | changes))
 
 
 def same(a: dict, b: dict) -> bool:
@@ -64,11 +64,8 @@ def same(a: dict, b: dict) -> bool:
 
 def found_in(trial):
     values = asdict(trial)
-    return {
-        key: [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in value] if key == "history" else value
-        for key, value in values.items()
-        if key != "seconds"
-    }
+    history = [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in values["history"]]
+    return {**values, "history": history}
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -111,58 +108,43 @@ def test_the_probe_is_the_linear_probe_on_all_views(matrix):
     assert (trial.best_epoch, trial.history) == (0, ())
 
 
-@pytest.mark.slow
-def test_another_process_finds_the_very_same(matrix, tmp_path):
-    """Also with the features mapped from a file, and with the numbers that went through JSON."""
-    matrix.write(tmp_path)
-    worker = Worker(tmp_path, 0)
-    try:
-        worker.wait_until_ready()
-        diverging = model(**TINY, optimizer={"name": "sgd", "learning_rate": 1e30})
-        for config in (*propose_heads(swept(6)), diverging):
-            there, state = worker.fit(config)
-            here, head = fit_trial(config, matrix)
-            assert found_in(there) == found_in(here)
-            assert same(state, head.state_dict() if head else {})
-        assert there.failure
-    finally:
-        worker.kill()
+class Shared(Executor):
+    """The pool of a sweep, watched; this process fits nothing until the others are ready, so that all take part."""
 
+    def __init__(self, monkeypatch, *, on_result=lambda shared: None) -> None:
+        self.there, self.here, self.pids, self._ready = 0, 0, [], []
+        self._on_result = on_result
+        real_fit, real_pool = sweep.fit_trial, sweep.own_processes
 
-class Shared:
-    """Makes this process wait until the others have fitted some heads, so that both take part."""
-
-    def __init__(self, monkeypatch, *, at_least: int) -> None:
-        self.there, self.here, self.workers = 0, 0, []
-        real_fit, real_here, real_start = Worker.fit, sweeping.fit_trial, Worker.__init__
-        enough = threading.Event()
-
-        def start(worker, *arguments):
-            real_start(worker, *arguments)
-            self.workers.append(worker)
-
-        def fit_there(worker, config):
-            found = real_fit(worker, config)
-            self.there += 1
-            if self.there >= at_least:
-                enough.set()
-            return found
+        @contextlib.contextmanager
+        def watched(*arguments):
+            with real_pool(*arguments) as (self._pool, self._ready):
+                self.pids = [child.pid for child in multiprocessing.active_children()]
+                yield self, self._ready
 
         def fit_here(config, matrix):
-            assert enough.wait(120)
+            wait(self._ready)
             self.here += 1
-            return real_here(config, matrix)
+            return real_fit(config, matrix)
 
-        monkeypatch.setattr(Worker, "__init__", start)
-        monkeypatch.setattr(Worker, "fit", fit_there)
-        monkeypatch.setattr(sweeping, "fit_trial", fit_here)
+        monkeypatch.setattr(sweep, "own_processes", watched)
+        monkeypatch.setattr(sweep, "fit_trial", fit_here)
+
+    def submit(self, work, /, *arguments) -> Future:
+        future = self._pool.submit(work, *arguments)
+        future.add_done_callback(self._count)
+        return future
+
+    def _count(self, _: Future) -> None:
+        self.there += 1
+        self._on_result(self)
 
     def assert_gone(self) -> None:
-        assert self.workers
-        for worker in self.workers:
-            assert worker._process.returncode is not None
+        assert self.pids
+        assert not multiprocessing.active_children()
+        for pid in self.pids:
             with pytest.raises(ProcessLookupError):
-                os.kill(worker.pid, 0)
+                os.kill(pid, 0)
 
 
 @pytest.fixture
@@ -174,18 +156,35 @@ def scratch(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(matrix, monkeypatch, scratch):
-    configurations = propose_heads(swept(12))
+    diverging = model(**TINY, optimizer={"name": "sgd", "learning_rate": 1e30})
+    configurations = [*propose_heads(swept(30)), diverging]
     alone = fit_heads(configurations, matrix, workers=1)
-    shared = Shared(monkeypatch, at_least=3)
+    shared = Shared(monkeypatch)
     together = fit_heads(configurations, matrix, workers=3)
-    assert shared.there >= 3
+    assert len(shared.pids) == 2
+    assert shared.there >= 2
     assert shared.here >= 1
+    assert shared.there + shared.here == 31
     assert [found_in(trial) for trial in together.trials] == [found_in(trial) for trial in alone.trials]
+    assert together.trials[-1].failure
     assert together.chosen == alone.chosen
     assert same(together.head.state_dict(), alone.head.state_dict())
+    assert not together.head.training
     assert describe_sweep(together) == describe_sweep(alone)
     shared.assert_gone()
     assert not list(scratch.iterdir())
+
+
+def test_a_process_that_fits_heads_imports_neither_timm_nor_pandas():
+    """They would more than double the time until it is ready."""
+    code = "import sys, bestiary.models.sweep; print({'timm', 'torchvision', 'pandas', 'sklearn'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_daemon_which_may_have_no_children_fits_alone(monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    assert processes.default_process_count() == 1
 
 
 def test_the_chosen_head_has_the_lowest_validation_loss_and_the_figure_is_its_own(matrix):
@@ -263,76 +262,97 @@ def test_proposals_spread_over_their_ranges():
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_an_error_and_leaves_nothing(matrix, monkeypatch, scratch):
-    shared = Shared(monkeypatch, at_least=1)
-    real = Worker.fit
-
-    def fit_then_die(worker, config):
-        found = real(worker, config)
-        os.kill(worker.pid, signal.SIGKILL)
-        return found
-
-    monkeypatch.setattr(Worker, "fit", fit_then_die)
-    with pytest.raises(BestiaryError, match=r"ended with exit code -9: it said nothing.*memory"):
+    shared = Shared(monkeypatch, on_result=lambda shared: os.kill(shared.pids[0], signal.SIGKILL))
+    with pytest.raises(BestiaryError, match=r"ended early \(SIGKILL\(-9\)\).*memory.*sweep.configurations = 0"):
         fit_heads(propose_heads(swept(300)), matrix, workers=2)
     shared.assert_gone()
     assert not list(scratch.iterdir())
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_says_why(tmp_path, matrix):
-    worker = Worker(tmp_path, 0)  # no features there
-    with pytest.raises(BestiaryError, match=r"exit code 1: FileNotFoundError.*matrix.json"):
-        worker.wait_until_ready()
-    worker.kill()
-
-
-@pytest.mark.slow
 def test_an_interrupt_ends_the_other_processes(matrix, monkeypatch, scratch):
-    shared = Shared(monkeypatch, at_least=1)
-    there = sweeping.fit_trial
+    shared = Shared(monkeypatch)
+    there = sweep.fit_trial
 
     def interrupted(config, matrix):
         there(config, matrix)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeping, "fit_trial", interrupted)
+    monkeypatch.setattr(sweep, "fit_trial", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit_heads(propose_heads(swept(300)), matrix, workers=3)
     shared.assert_gone()
     assert not list(scratch.iterdir())
 
 
+def test_a_full_disk_is_named(matrix, monkeypatch, scratch):
+    monkeypatch.setattr("joblib.dump", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(BestiaryError, match=r"cannot write .*matrix: No space left.*Free some space"):
+        fit_heads(propose_heads(swept(4)), matrix, workers=2)
+    assert not list(scratch.iterdir())
+
+
 SCRIPT = """
-    import sys; sys.path.insert(0, {folder!r})
-    import test_learn_sweep as t
-    real = t.Worker.wait_until_ready
-    def told(worker):
-        real(worker)
-        sys.stdout.write(f"{{worker.pid}}\\n")
-        sys.stdout.flush()
-    t.Worker.wait_until_ready = told
-    matrix = t.blobs()
-    t.fit_heads(t.propose_heads(t.swept(1000, epochs=1000)), matrix, workers=3)
+import contextlib, multiprocessing, os, sys, threading
+sys.path.insert(0, {folder!r})
+import test_models_sweep as t
+
+real = t.sweep.own_processes
+
+@contextlib.contextmanager
+def told(*arguments):
+    with real(*arguments) as (pool, ready):
+        print("started", *(child.pid for child in multiprocessing.active_children()), flush=True)
+        ready[0].add_done_callback(lambda _: print("at work", flush=True))
+        yield pool, ready
+
+t.sweep.own_processes = told
+found = t.fit_heads(t.propose_heads(t.swept({heads}, epochs={epochs})), t.blobs(), workers=3)
+print(found.chosen, found.best.val_loss, flush=True)
+os._exit(0)
 """
+
+
+def run_script(place: Path, *, heads: int, epochs: int) -> subprocess.Popen[str]:
+    """A script without a `__main__` guard, which ends as the command line does."""
+    file = place / "script.py"
+    file.write_text(SCRIPT.format(folder=str(Path(__file__).parent), heads=heads, epochs=epochs))
+    (place / "tmp").mkdir()
+    return subprocess.Popen(
+        [sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "TMPDIR": str(place / "tmp")},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_runs_once_and_says_nothing_more(matrix, tmp_path):
+    expected = fit_heads(propose_heads(swept(12)), matrix, workers=1)
+    process = run_script(tmp_path, heads=12, epochs=4)
+    out, said = process.communicate(timeout=200)
+    assert (process.returncode, said) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("started ")
+    assert lines[-1] == f"{expected.chosen} {expected.best.val_loss}"
+    assert sum(line.startswith("started") for line in lines) == 1
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGKILL"])
-def test_an_ended_command_leaves_no_process(how, tmp_path):
-    code = textwrap.dedent(SCRIPT).format(folder=str(Path(__file__).parent))
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )  # fmt: skip
+@pytest.mark.parametrize(("how", "when"), [("Ctrl-C", "started"), ("Ctrl-C", "at work"), ("SIGKILL", "at work")])
+def test_an_ended_command_leaves_no_process(how, when, tmp_path):
+    process = run_script(tmp_path, heads=1000, epochs=1000)
     try:
-        pids = [int(process.stdout.readline()) for _ in range(2)]
+        pids = [int(pid) for pid in process.stdout.readline().split()[1:]]
+        if when == "at work":
+            assert process.stdout.readline() == "at work\n"
         if how == "Ctrl-C":
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does
             _, said = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
+    assert len(pids) == 2
     assert process.returncode != 0
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
@@ -342,7 +362,8 @@ def test_an_ended_command_leaves_no_process(how, tmp_path):
             os.kill(pid, 0)
     if how == "Ctrl-C":
         assert said.count("Traceback") == 1, said
-        assert not list(tmp_path.iterdir())
+        assert "KeyboardInterrupt" in said
+        assert not list((tmp_path / "tmp").iterdir())
 
 
 @pytest.mark.parametrize(

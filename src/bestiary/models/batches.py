@@ -5,18 +5,20 @@ generator is given and plain where none is.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from bestiary.config.schema import AugmentConfig
-from bestiary.data.pixels import PixelTable
 from bestiary.models.augment import augment
-from bestiary.models.backbones import Backbone
-from bestiary.models.extract.activations import ActivationTable
-from bestiary.models.extract.features import FeatureTable
+
+if TYPE_CHECKING:
+    # They import timm and pandas, which a process that fits heads has no use for: 5 s instead of 16 to start it.
+    from bestiary.data.pixels import PixelTable
+    from bestiary.models.backbones import Backbone
+    from bestiary.models.extract.activations import ActivationTable
 
 Positions = npt.NDArray[np.int64]
 
@@ -34,11 +36,18 @@ class Source(Protocol):
         """The network's input for some images; with a generator, as they are drawn for training."""
 
 
+class Views(Protocol):
+    """Features of images: one array `(n, feature_count) float32` a view, the plain one first."""
+
+    @property
+    def views(self) -> tuple[npt.NDArray[np.float32], ...]: ...
+
+
 class PixelSource:
     """Batches of normalised images `(n, 3, h, w)`, sliced from the pixel cache, changed on the device."""
 
     def __init__(
-        self, pixels: PixelTable, labels: npt.NDArray[np.int64], *, backbone: Backbone, changes: AugmentConfig
+        self, pixels: "PixelTable", labels: npt.NDArray[np.int64], *, backbone: "Backbone", changes: AugmentConfig
     ) -> None:
         self.labels = torch.from_numpy(labels)
         self._pixels = pixels
@@ -55,7 +64,7 @@ class PixelSource:
 class FeatureSource:
     """Batches of features `(n, feature_count)`; for training, each image is seen in one of its views, drawn anew."""
 
-    def __init__(self, features: FeatureTable, labels: npt.NDArray[np.int64]) -> None:
+    def __init__(self, features: Views, labels: npt.NDArray[np.int64]) -> None:
         self.labels = torch.from_numpy(labels)
         self._views = [torch.from_numpy(view) for view in features.views]
 
@@ -69,7 +78,7 @@ class FeatureSource:
 class ActivationSource:
     """Batches of activations `(n, activation_count)`; for training, each image in one of its views, drawn anew."""
 
-    def __init__(self, activations: ActivationTable, labels: npt.NDArray[np.int64]) -> None:
+    def __init__(self, activations: "ActivationTable", labels: npt.NDArray[np.int64]) -> None:
         self.labels = torch.from_numpy(labels)
         self._activations = activations
 

@@ -1,11 +1,13 @@
-"""Where the arithmetic runs: device, precision, threads.
+"""Where the arithmetic runs, and from what it starts: device, precision, threads, random numbers.
 
-In: `device` and `precision` of a config. Out: a torch device and data type, and a description for run records.
+In: `device`, `precision` and `seed` of a config. Out: a torch device and data type, a description for run records, and
+contexts that leave torch's settings as they were.
 """
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -51,6 +53,36 @@ def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> Abstra
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch draw from `seed`, on the CPU and on `device`; afterwards its generators are as they were.
+
+    For what draws from torch's own generators: first weights, dropout. Others may take a generator of their own.
+    `torch.manual_seed` would seed every device there is, also for the caller's own work.
+    """
+    kind = device.type if device is not None else "cpu"
+    others = [] if kind == "cpu" else [device if kind == "cuda" else 0]
+    with torch.random.fork_rng(others, device_type=kind if others else "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if kind == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif others:
+            torch.get_device_module(kind).manual_seed(seed)
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def is_deterministic(device: torch.device) -> bool:

@@ -15,10 +15,9 @@ from bestiary.data.pixels import PixelsOnDemand
 from bestiary.models.augment import views_of
 from bestiary.models.batches import FeatureSource, Source
 from bestiary.models.extract.features import FeatureTable, feature_table
-from bestiary.models.head_worker import Matrix
 from bestiary.models.heads import fit_linear_probe
 from bestiary.models.learner import Labelled, NetworkLearner, Outcome, Positions, Probabilities
-from bestiary.models.sweep import describe_sweep, fit_heads, propose_heads
+from bestiary.models.sweep import Matrix, describe_sweep, fit_heads, propose_heads
 from bestiary.models.training import Loop, fit, predict_probabilities
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock

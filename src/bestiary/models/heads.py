@@ -6,11 +6,14 @@ In: features and class numbers. Out: a `Head`, a torch module from features to l
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+
+from bestiary.models.devices import seeded
 
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -58,6 +61,11 @@ class LinearProbe:
     c: float
     tried: dict[float, float]
     converged: bool
+
+    def choices(self) -> dict[str, Any]:
+        """What validation chose, for the run's record: plain values."""
+        tried = [{"C": c, "val_loss": loss} for c, loss in self.tried.items()]
+        return {"C": self.c, "tried": tried, "converged": self.converged}
 
 
 def fit_linear_probe(
@@ -109,7 +117,8 @@ def fit_linear_probe(
     if len(coefficients) == 1:  # scikit-learn gives one row for two classes: the logit of the second
         coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
         intercept = np.concatenate([-intercept / 2, intercept / 2])
-    head = Head(features.shape[1], class_count)
+    with seeded(0):  # its first weights are replaced: nothing of the caller's random numbers is used up for them
+        head = Head(features.shape[1], class_count)
     weight = coefficients / scale
     with torch.no_grad():
         linear = head.layers[0]

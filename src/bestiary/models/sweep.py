@@ -3,25 +3,24 @@
 In: a model's config, and a `Matrix`: features and labels of train and val. Out: a `Sweep`: what each configuration came
 to, and the chosen head. No file that stays.
 
-Heads train in parallel, one thread each: this process fits some, `head_worker` processes the others. Each is fitted by
-the one gradient loop or by L-BFGS, from its own config and seed alone, so that the result does not depend on how many
-processes there are or which of them took what. Training the heads of one size as one network was measured too
-(`benchmarks/parts_heads.py`, 40 heads, 10 epochs, two cores): 13.8 s against 15.3 s in batches of 32, 6.7 s against
-8.1 s in batches of 256, three seconds of ours being the other process's start. It gains on linear heads, loses on large
-ones, and would be a second loop. Threads of one process (20.6 s, 6.8 s) share one generator for dropout.
+Heads train in parallel, one process and one thread each. Each is fitted by the one gradient loop or by L-BFGS, from its
+own config and seed alone, so that the result does not depend on how many processes there are. Training the heads of one
+size as one network was measured too (`benchmarks/parts_heads.py`): it gains on linear heads, loses on large ones, and
+would be a second loop. Threads of one process share one generator for dropout.
 
 The choice is made on validation alone. The best of many validation figures is an optimistic figure: the more heads were
 tried, the more of its lead is luck. The test figure is not affected, since nothing is chosen on test.
 """
 
 import math
-import os
+import re
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,10 +28,13 @@ import numpy as np
 import torch
 
 from bestiary.config.schema import ModelConfig
-from bestiary.errors import TrainingError
-from bestiary.models.head_worker import Matrix, State, Trial, Worker, fit_trial
-from bestiary.models.heads import Head
-from bestiary.progress import SILENT, Progress, Task
+from bestiary.errors import BestiaryError, TrainingError
+from bestiary.models.batches import FeatureSource
+from bestiary.models.devices import one_thread, seeded
+from bestiary.models.heads import Features, Head, Labels, fit_linear_probe
+from bestiary.models.processes import default_process_count, own_processes
+from bestiary.models.training import Epoch, Loop, balanced_weights, fit
+from bestiary.progress import SILENT, Progress
 from bestiary.store.files import cannot_write
 
 T = TypeVar("T")
@@ -41,7 +43,51 @@ T = TypeVar("T")
 SGD_FACTOR = 10.0
 # A process has 0.5 GB of its own, the features not counted, which all share: one a core, but no more than this.
 _MOST_WORKERS = 8
-_CHECK_EVERY_S = 0.2
+# Heads given to a process: one that it fits, one that waits for it.
+_AHEAD = 2
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What all heads are fitted on and chosen by.
+
+    Attributes:
+        views: of the training images, one `(n, feature_count) float32` a view, the plain one first.
+        labels: class numbers of train `(n,) int64`, every class among them.
+        val: plain features of validation `(m, feature_count) float32`.
+        val_labels: class numbers of validation `(m,) int64`.
+        class_count: how many classes.
+    """
+
+    views: tuple[Features, ...]
+    labels: Labels
+    val: Features
+    val_labels: Labels
+    class_count: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one configuration.
+
+    Attributes:
+        config: the configuration.
+        val_loss: mean cross-entropy on validation in nats, unweighted; infinite where training diverged.
+        val_accuracy: in [0, 1].
+        history: one entry an epoch; empty for the L-BFGS probe.
+        best_epoch: whose weights were kept; 0 for the probe.
+        probe: of the probe: `C`, `tried` and `converged`; else empty.
+        failure: why there is no head; empty where there is one.
+    """
+
+    config: ModelConfig
+    val_loss: float
+    val_accuracy: float
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    probe: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,8 +170,7 @@ def fit_heads(
     Args:
         configurations: at least one; of each, `head`, `optimizer`, `schedule`, `epochs` and the like count.
         matrix: features and labels of train and val.
-        workers: processes at work, this one among them; None: one a core, at most 8. 48 heads of at most 30 epochs in
-            batches of 32 over 1,900 x 1,280 features take 24 s on two cores, and 46 s with one process.
+        workers: processes; 1: this one alone; None: one a core, at most 8.
         label: for the progress bar and for messages.
         progress: told of every head.
 
@@ -133,119 +178,133 @@ def fit_heads(
         TrainingError: every head diverged.
         BestiaryError: a process died, or the features cannot be written for the others.
     """
-    count = min(workers or min(core_count(), _MOST_WORKERS), len(configurations))
-    with progress.track(label, len(configurations), unit="heads") as task, _started(matrix, count - 1) as others:
-        board = _Board(configurations, task)
-        with ThreadPoolExecutor(max(len(others), 1)) as pool:
-            lanes = [pool.submit(_fit_there, worker, board) for worker in others]
-            try:
-                while (number := board.take()) is not None:
-                    trial, head = fit_trial(configurations[number], matrix)
-                    board.add(number, trial, head.state_dict() if head else {})
-                    _raise_from(lanes)
-                while not board.complete.wait(_CHECK_EVERY_S):
-                    _raise_from(lanes)
-            finally:
-                # What is under way is of no use now: the last heads are in, or something was raised.
-                board.stop()
-                for worker in others:
-                    worker.kill()
-    return board.result(matrix, label=label)
+    count = min(workers or min(default_process_count(), _MOST_WORKERS), len(configurations))
+    trials: dict[int, Trial] = {}
+    chosen, head = -1, None
+    with (
+        progress.track(label, len(configurations), unit="heads") as task,
+        closing(_fitted(configurations, matrix, count)) as found,
+    ):
+        for number, trial, fitted in found:
+            trials[number] = trial
+            if fitted and (head is None or (trial.val_loss, number) < (trials[chosen].val_loss, chosen)):
+                chosen, head = number, fitted
+            task.advance(1, note=_note(trials[chosen]) if head else "")
+    if head is None:
+        raise TrainingError(f"{label}: all of {len(trials)} heads diverged; {trials[0].failure}")
+    return Sweep(tuple(trials[number] for number in range(len(trials))), chosen, head)
 
 
-def core_count() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _note(best: Trial) -> str:
+    kind = f"{best.config.head.hidden} hidden units" if best.config.head.hidden else "linear"
+    return f"best val loss {best.val_loss:.4f} ({kind}, {best.config.optimizer.name})"
+
+
+def _fitted(
+    configurations: Sequence[ModelConfig], matrix: Matrix, count: int
+) -> Generator[tuple[int, Trial, Head | None]]:
+    """Each configuration's number, trial and head, as `count` processes finish them; this one is one of them."""
+    # The longest first, so that none is left to wait for at the end. The probe has scikit-learn to import.
+    left = deque(sorted(range(len(configurations)), key=lambda number: _length(configurations[number]), reverse=True))
+    if count == 1:
+        for number in left:
+            yield number, *fit_trial(configurations[number], matrix)
+        return
+    with _shared(matrix) as file, own_processes(count - 1, _warm_up, file) as (pool, ready):
+        running: dict[Future[tuple[Trial, Head | None]], int] = {}
+        try:
+            while left or running:
+                # The others take seconds to import torch, and are given heads when they have.
+                while left and len(running) < _AHEAD * sum(each.done() for each in ready):
+                    number = left.popleft()
+                    running[pool.submit(_fit_shared, configurations[number], file)] = number
+                if left:
+                    number = left.popleft()
+                    yield number, *fit_trial(configurations[number], matrix)
+                else:
+                    wait(running, return_when=FIRST_COMPLETED)
+                for future in [each for each in running if each.done()]:
+                    yield running.pop(future), *future.result()
+        except BrokenExecutor as error:
+            codes = re.search(r"\{(.+)\}", str(error))
+            raise BestiaryError(
+                f"a process that fits heads ended early ({codes[1] if codes else 'no exit code'}). Where memory ran "
+                "out, close other programs; then run the command again, or set sweep.configurations = 0."
+            ) from error
+
+
+def _length(config: ModelConfig) -> float:
+    return math.inf if config.optimizer.name == "lbfgs" else config.head.hidden
 
 
 @contextmanager
-def _started(matrix: Matrix, count: int) -> Iterator[list[Worker]]:
-    """Processes that have the features, starting up while this one goes on."""
-    if count < 1:
-        yield []
-        return
+def _shared(matrix: Matrix) -> Iterator[str]:
+    """A file in which other processes find the features."""
+    import joblib
+
     with tempfile.TemporaryDirectory(prefix="bestiary-heads-") as folder:
+        file = Path(folder) / "matrix"
         try:
-            matrix.write(Path(folder))
+            joblib.dump(matrix, file)
         except OSError as error:
-            raise cannot_write(Path(folder), error) from error
-        workers: list[Worker] = []
+            raise cannot_write(file, error) from error
+        yield str(file)
+
+
+@cache
+def _read_shared(file: str) -> Matrix:
+    """The features, in memory that all processes share; copy-on-write, since torch warns of read-only arrays."""
+    import joblib
+
+    return joblib.load(file, mmap_mode="c")
+
+
+def _warm_up(file: str) -> float:
+    return sum(float(view.sum()) for view in _read_shared(file).views)
+
+
+def _fit_shared(config: ModelConfig, file: str) -> tuple[Trial, Head | None]:
+    return fit_trial(config, _read_shared(file))
+
+
+def fit_trial(config: ModelConfig, matrix: Matrix) -> tuple[Trial, Head | None]:
+    """Fit one head on the CPU, on one thread: by L-BFGS where the optimizer is lbfgs, else by the gradient loop.
+
+    Batches of 32 are too small to divide: with two threads a head of 256 units takes 2.2 s instead of 2.5 s, while two
+    processes of one thread fit twice as many.
+
+    Returns:
+        The trial, and the head with the weights of its best epoch; no head where training diverged.
+    """
+    with one_thread():
+        if config.optimizer.name == "lbfgs":
+            return _fit_probe(config, matrix)
+        with seeded(config.seed):
+            head = Head(matrix.val.shape[1], matrix.class_count, hidden=config.head.hidden, dropout=config.head.dropout)
+        weights = balanced_weights(matrix.labels, matrix.class_count) if config.class_weights == "balanced" else None
+        val = replace(matrix, views=(matrix.val,), labels=matrix.val_labels)
         try:
-            workers += (Worker(Path(folder), number) for number in range(count))
-            yield workers
-        finally:
-            for worker in workers:
-                worker.kill()
+            result = fit(
+                Loop(head, head, head.train), FeatureSource(matrix, matrix.labels), FeatureSource(val, val.labels),
+                config=config, device=_CPU, precision="fp32", class_weights=weights, label="head",
+            )  # fmt: skip
+        except TrainingError as error:  # a learning rate too high: a result like others, and told as one
+            return Trial(config, math.inf, 0.0, (), 0, failure=str(error)), None
+    best = result.history[result.best_epoch - 1]
+    return Trial(config, best.val_loss, best.val_accuracy, result.history, result.best_epoch), head
 
 
-def _fit_there(worker: Worker, board: "_Board") -> None:
-    """Keep one process busy until no head is left. In a thread, which does nothing but wait."""
-    worker.wait_until_ready()
-    while (number := board.take()) is not None:
-        trial, state = worker.fit(board.configurations[number])
-        board.add(number, trial, state)
-
-
-def _raise_from(lanes: list["Future[None]"]) -> None:
-    for lane in lanes:
-        if lane.done():
-            lane.result()
-
-
-class _Board:
-    """What is left to fit, what was found, and the weights of the best so far; shared by the threads."""
-
-    def __init__(self, configurations: Sequence[ModelConfig], task: Task) -> None:
-        self.configurations = configurations
-        self.complete = threading.Event()
-        self._task = task
-        self._lock = threading.Lock()
-        # The longest first, so that none is left to wait for at the end.
-        self._left = sorted(range(len(configurations)), key=lambda number: configurations[number].head.hidden)
-        self._trials: dict[int, Trial] = {}
-        self._chosen: int | None = None
-        self._state: State = {}
-
-    def take(self) -> int | None:
-        """The next configuration's number; None where none is left."""
-        with self._lock:
-            return self._left.pop() if self._left else None
-
-    def stop(self) -> None:
-        """Hand out no more."""
-        with self._lock:
-            self._left.clear()
-
-    def add(self, number: int, trial: Trial, state: State) -> None:
-        """Note a result; its weights are kept as long as it is the best."""
-        with self._lock:
-            self._trials[number] = trial
-            if not trial.failure and (self._chosen is None or self._rank(number) < self._rank(self._chosen)):
-                self._chosen, self._state = number, state
-            self._task.advance(1, note=self._note())
-            if len(self._trials) == len(self.configurations):
-                self.complete.set()
-
-    def result(self, matrix: Matrix, *, label: str) -> Sweep:
-        """Everything, and the chosen head rebuilt."""
-        trials = tuple(self._trials[number] for number in range(len(self.configurations)))
-        if self._chosen is None:
-            raise TrainingError(f"{label}: all of {len(trials)} heads diverged; {trials[0].failure}")
-        chosen = trials[self._chosen].config.head
-        with torch.random.fork_rng():
-            head = Head(matrix.val.shape[1], matrix.class_count, hidden=chosen.hidden, dropout=chosen.dropout)
-        head.load_state_dict(self._state)
-        return Sweep(trials, self._chosen, head.eval())
-
-    def _rank(self, number: int) -> tuple[float, int]:
-        return self._trials[number].val_loss, number
-
-    def _note(self) -> str:
-        if self._chosen is None:
-            return ""
-        best = self._trials[self._chosen]
-        kind = f"{best.config.head.hidden} hidden units" if best.config.head.hidden else "linear"
-        return f"best val loss {best.val_loss:.4f} ({kind}, {best.config.optimizer.name})"
+def _fit_probe(config: ModelConfig, matrix: Matrix) -> tuple[Trial, Head]:
+    probe = fit_linear_probe(
+        (np.concatenate(matrix.views), np.tile(matrix.labels, len(matrix.views))),
+        (matrix.val, matrix.val_labels),
+        class_count=matrix.class_count,
+        balanced=config.class_weights == "balanced",
+    )
+    with torch.inference_mode():
+        guesses = probe.head(torch.from_numpy(matrix.val)).argmax(1).numpy()
+    accuracy = float(np.mean(guesses == matrix.val_labels))
+    return Trial(config, probe.tried[probe.c], accuracy, (), 0, probe.choices()), probe.head
 
 
 def describe_sweep(sweep: Sweep) -> dict[str, Any]:

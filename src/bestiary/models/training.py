@@ -27,7 +27,7 @@ from torch import nn
 from bestiary.config.schema import ModelConfig, ScheduleConfig
 from bestiary.errors import TrainingError
 from bestiary.models.batches import Source
-from bestiary.models.devices import autocast
+from bestiary.models.devices import autocast, seeded
 from bestiary.models.weights import state_hash
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import write_bytes
@@ -119,7 +119,7 @@ def fit(
             if _is_over(state.history, config.early_stopping.patience_epochs):
                 break
             start = time.perf_counter()
-            with _seeded(config.seed, number) as generator:
+            with _epoch_seeded(config.seed, number, device) as generator:
                 rates = _rates(config, state.history, epoch=number, steps=steps)
                 loop.train_mode()
                 loss, accuracy = _train_epoch(
@@ -170,11 +170,10 @@ def _optimizer(network: nn.Module, config: ModelConfig) -> torch.optim.Optimizer
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int) -> Iterator[torch.Generator]:
+def _epoch_seeded(seed: int, epoch: int, device: torch.device) -> Iterator[torch.Generator]:
     """A generator for order and augmentation, and torch's own for dropout, both from seed and epoch alone."""
     mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, dtype=np.uint64)[0] >> np.uint64(1))
-    with torch.random.fork_rng():
-        torch.manual_seed(mixed)
+    with seeded(mixed, device):
         yield torch.Generator().manual_seed(mixed)
 
 
