@@ -8,6 +8,7 @@ import torch
 from bestiary.config.schema import ModelConfig
 from bestiary.data.geometry import Geometry
 from bestiary.data.pixels import PixelTable
+from bestiary.models.learner import Learner
 
 CPU = torch.device("cpu")
 
@@ -36,3 +37,8 @@ def table(pixels: np.ndarray, *, keys: list[str] | None = None) -> PixelTable:
     names = keys or [f"{number:032x}" for number in range(len(pixels))]
     geometry = Geometry(size_px=pixels.shape[1], fit="squash")
     return PixelTable(pixels, np.arange(len(pixels)), tuple(names), geometry, 0, 0.0)
+
+
+def probabilities(learner: Learner, positions: np.ndarray) -> np.ndarray:
+    """Softmax of a learner's logits: `(n, class_count) float32`."""
+    return torch.softmax(torch.from_numpy(learner.logits(positions)), 1).numpy()

@@ -145,7 +145,7 @@ def test_frozen_weights_and_statistics_are_part_of_the_key(pixels):
 
 
 def test_boundaries_of_one_shape_and_one_kind_of_operation_are_kept_apart(pixels):
-    from test_learn_boundary import _NamedByFunctions, made_up
+    from test_models_boundary import _NamedByFunctions, made_up
 
     small = table(photos(5, 8))
     found = [compute(small, made_up(_NamedByFunctions, trained=trained)) for trained in (1, 2)]

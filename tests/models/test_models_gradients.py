@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from bestiary.models.learners import GradientLearner, Labelled, build_learner
 from safetensors.torch import save_file
-from small_models import CPU, model
+from small_models import CPU, model, probabilities
 
 from bestiary.config.schema import DataConfig
 from bestiary.data.index import build_index
@@ -19,6 +18,8 @@ from bestiary.data.pixels import pixel_table
 from bestiary.deploy.export import load_classifier
 from bestiary.models import gradients
 from bestiary.models.extract import activations
+from bestiary.models.gradients import GradientLearner
+from bestiary.models.learner import Labelled, build_learner
 from bestiary.models.partial.convolutions import fast_convolutions
 from bestiary.progress import SILENT
 from bestiary.timing import Clock
@@ -104,7 +105,7 @@ class Run:
         return np.array([[epoch.train_loss, epoch.val_loss] for epoch in self.outcome.history])
 
     def probabilities(self):
-        return self.learner.probabilities(self.test.positions)
+        return probabilities(self.learner, self.test.positions)
 
 
 def settled(**changes):
@@ -335,12 +336,12 @@ def test_frozen_stages_are_not_run_while_training(changes, parts_run, images, ro
         convolution.register_forward_hook(lambda *args, name=name: ran.append(name))
     train, val, test = parts(images)
     learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
-    learner.probabilities(test.positions)
+    probabilities(learner, test.positions)
     assert set(ran) == parts_run
 
 
 def test_probabilities_come_in_the_order_asked(images, root, tmp_path):
     run = Run(settled(epochs=1), images, root, checkpoint=tmp_path / "a")
     found, order = run.probabilities(), np.random.default_rng(0).permutation(12)
-    shuffled = run.learner.probabilities(run.test.positions[order])
+    shuffled = probabilities(run.learner, run.test.positions[order])
     np.testing.assert_allclose(shuffled, found[order], atol=1e-5)

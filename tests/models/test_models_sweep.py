@@ -370,7 +370,7 @@ def test_an_ended_command_leaves_no_process(how, when, tmp_path):
     ("changes", "said"),
     [
         ({"trainable": "last:1 stage"}, r'frozen backbone: trainable = "head"'),
-        ({"backbone": "majority"}, "no majority"),
+        ({"backbone": "majority"}, "an architecture as backbone"),
         ({"sweep": {"configurations": 2, "learning_rate": [0.1, 0.01]}}, r"lowest comes first: \[0.01, 0.1\]"),
         ({"sweep": {"configurations": 2, "learning_rate": [0.1]}}, "at least 2 items"),
         ({"sweep": {"configurations": 2, "hidden": []}}, "at least 1 item"),
