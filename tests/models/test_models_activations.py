@@ -18,6 +18,7 @@ from bestiary.models.extract.engines import BATCH_SIZE, compile_forward
 from bestiary.models.heads import Head
 from bestiary.models.partial.boundary import cut
 from bestiary.store.rows import RowStore
+from bestiary.telemetry import import_openvino
 
 SIZE = 32
 MIRRORED = View(1, flip=True)
@@ -317,7 +318,7 @@ def test_batches_of_any_size_keep_their_order(engine):
 
 
 def test_no_request_is_left_running_when_a_stream_ends_early(monkeypatch):
-    import openvino
+    openvino = import_openvino()
 
     under_way = []
 
