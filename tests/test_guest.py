@@ -151,7 +151,6 @@ def test_importing_every_module_changes_nothing(before_and_after_all_imports: An
     assert before[aspect] == after[aspect]
 
 
-@pytest.mark.xfail(reason="data.images filters a warning of Pillow's for the whole process", strict=True)
 def test_importing_every_module_filters_no_warnings(before_and_after_all_imports: Any) -> None:
     before, after = before_and_after_all_imports
     assert before["warnings"] == after["warnings"]
