@@ -23,6 +23,7 @@ MODULES: Mapping[str, str] = {
     "decode": "parts_decode",
     "views": "views",
     "faults": "faults",
+    "evaluation": "evaluation",
 }
 
 

@@ -303,6 +303,17 @@ def test_a_metric_that_is_registered_is_scored_with_an_interval(monkeypatch):
     assert {name: found[name] for name in again} == again
 
 
+def test_a_registered_fraction_of_0_is_no_surer_than_its_groups(monkeypatch):
+    worst = Metric(
+        "worst", "Worst", "fraction", higher_is_better=True, meaning="A toy.",
+        of_counts=lambda counts: counts.recall.min(axis=-1),
+    )  # fmt: skip
+    monkeypatch.setattr(metrics, "METRICS", (worst,))
+    y_true, groups = np.arange(80) % 2, np.arange(80) // 4
+    found = split_figures(y_true, np.eye(2, dtype=np.float32)[[0] * 80], class_names=["a", "b"], groups=groups)
+    assert found["worst"] == pytest.approx(wilson(0, 20).as_dict())
+
+
 def test_the_bootstrap_is_seeded_and_its_width_does_not_depend_on_the_seed(monkeypatch):
     monkeypatch.setattr(scoring, "RESAMPLES", 2000)
     y_true, logits = sample(120)

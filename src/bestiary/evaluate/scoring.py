@@ -220,12 +220,13 @@ def _macro_interval(value: float, resampled: Reals, counts: ClassCounts, scored:
     count, groups = len(scored.y_true), np.arange(scored.group_count)
     # Every class counts the same, so an image of a small one counts more.
     weights = count / ((counts.true > 0).sum() * counts.true[scored.y_true])
-    spread = value * (1 - value)
+    # At 0 and 1 resamples say nothing of the variance: the worst case stands alone.
+    spread, varies = value * (1 - value), 0 < value < 1
     effective = effective_images(
         np.bincount(scored.groups, weights),
-        right=np.isin(groups, scored.groups[scored.right]),
-        wrong=np.isin(groups, scored.groups[~scored.right]),
-        design_effect=np.array([resampled.var() * count / spread if spread > 0 else 0.0]),
+        right=np.isin(groups, scored.groups[scored.right]) & varies,
+        wrong=np.isin(groups, scored.groups[~scored.right]) & varies,
+        design_effect=np.array([resampled.var() * count / spread if varies else 0.0]),
         parts=np.zeros_like(groups),
     )[0]
     low, high = score_bounds(np.array(value), effective)
