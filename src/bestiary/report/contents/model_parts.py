@@ -30,7 +30,7 @@ from bestiary.report.words.wording import (
     listed,
     p_value,
     percent,
-    percent_interval,
+    percent_ends,
     points,
     seconds,
     whole,
@@ -99,13 +99,7 @@ def _ranking_note(models: list[Mapping[str, Any]], *, cached: bool) -> str:
 
 
 def _measured(split: Mapping[str, Any] | None, measure: str) -> Cell:
-    return Cell(percent(value(split, measure)), _percent_ends(interval(split, measure)))
-
-
-def _percent_ends(ends: Mapping[str, Any]) -> str:
-    """The ends without their signs: ten columns stand side by side."""
-    text = percent_interval(ends)
-    return "" if text == DASH else text.replace("\u00a0%", "").replace("\u00a0", "")
+    return Cell(percent(value(split, measure)), percent_ends(interval(split, measure)))
 
 
 def _decimal_ends(split: Mapping[str, Any], measure: str) -> str:
