@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bestiary.report.contents.class_results import class_table
 from bestiary.report.contents.model_parts import ranking_table
 from bestiary.report.contents.provenance import seconds_table
 from bestiary.report.contents.settings_table import SETTINGS, settings_table
@@ -121,3 +122,16 @@ def test_settings_side_by_side(make_study):
     assert set(rows) <= {setting.title for setting in SETTINGS}
     # A setting that no model uses has no row.
     assert "Heads tried" not in rows
+
+
+def test_figures_of_a_class_show_their_intervals_where_they_have_them(make_study):
+    study = make_study()
+    path = study.folder / "runs" / "probe" / "metrics.json"
+    metrics = dict(read_json(path))
+    for row in metrics["test"]["per_class"]:
+        row["recall"] = {"value": row["recall"], "low": 0.25, "high": 0.75}
+    write_json(path, metrics)
+    run = next(run for run in read_study(study.folder).done if run.name == "probe")
+    table = class_table(run)
+    assert {cell.note for cell in column(table, "Recall").values()} == {"25.0 to 75.0"}
+    assert {cell.note for cell in column(table, "Precision").values()} == {""}

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from bestiary.report.words.wording import cached_words, counted, is_number, p_value, percent, seconds, when, whole
+from bestiary.report.words.wording import (
+    cached_words,
+    counted,
+    is_number,
+    p_value,
+    percent,
+    percent_ends,
+    seconds,
+    when,
+    whole,
+)
 
 N = "\u00a0"
 
@@ -49,3 +59,8 @@ def test_times_are_in_utc_and_do_not_break():
     assert when("2026-01-31T12:34:56Z") == f"2026-01-31{N}12:34{N}UTC"
     assert when("") == when(None) == "\u2013"
     assert when("yesterday") == "yesterday"
+
+
+def test_the_ends_of_an_interval_in_small_print():
+    assert percent_ends({"value": 0.9, "low": 0.95, "high": 0.99996}) == "95.0 to >99.9"
+    assert percent_ends({"value": 0.9}) == percent_ends(None) == ""

@@ -12,7 +12,7 @@ from bestiary.report.parts import Cell, Part, Table, Text
 from bestiary.report.study_record import ModelRecord, StudyRecord
 from bestiary.report.study_view import per_class, value
 from bestiary.report.words.mistakes import most_confident_errors, weakest_classes
-from bestiary.report.words.wording import DASH, percent, percent_interval, whole
+from bestiary.report.words.wording import percent, percent_ends, whole
 
 _WORST = 12
 
@@ -76,8 +76,7 @@ def class_table(run: ModelRecord) -> Table:
 
 
 def _cell(figure: Mapping[str, Any]) -> Cell:
-    ends = percent_interval(figure)
-    return Cell(percent(figure.get("value")), "" if ends == DASH else ends)
+    return Cell(percent(figure.get("value")), percent_ends(figure))
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _plain(tag: str) -> str:
 
 def _themed(style: str, *, text: bool) -> str:
     if text:
-        # Matplotlib writes either `font: 9px 'DejaVu Sans'` or the parts; the page's own font is wanted.
+        # Matplotlib writes either `font: 9px 'DejaVu Sans'` or the parts; the page uses its own font.
         size = _SIZE.search(style)
         bold = "font-weight: bold; " if _BOLD.search(style) else ""
         kept = _FONT.sub("", style)

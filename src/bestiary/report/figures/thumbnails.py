@@ -49,7 +49,7 @@ def make_thumbnails(
         long_side_px: long side of a thumbnail; smaller images stay as they are.
         budget_bytes: what all entries may take.
         overhead_bytes: what an entry takes beside its picture.
-        known: pictures that stand in the file already: they are taken as they are and cost their overhead only.
+        known: pictures that are in the file already: they are kept as they are, and cost their overhead only.
     """
     uris: dict[str, str] = {}
     missing: dict[str, str] = {}

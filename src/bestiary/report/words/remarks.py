@@ -29,7 +29,7 @@ def remarks(study: StudyRecord, *, audit_key: str | None = None) -> list[str]:
     if study.audit and audit_key not in (None, study.audit.summary.get("fingerprint")):
         name = study.folder.resolve().name
         found.append(
-            f"Data, corrections or settings have changed since the audit: run `bestiary audit {name}` to update it."
+            f"Data, corrections or settings changed after the audit: run `bestiary audit {name}` to update it."
         )
     if study.data_root is None:
         found.append("The folder of the images was not found: placeholders stand in for all pictures.")

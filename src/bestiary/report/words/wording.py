@@ -63,6 +63,12 @@ def percent_interval(interval: Mapping[str, Any] | None) -> str:
     return f"{percent(interval['low'])} to {percent(interval['high'])}"
 
 
+def percent_ends(interval: Mapping[str, Any] | None) -> str:
+    """The ends of an interval of fractions without their signs, for the small print of a table; "" where unknown."""
+    ends = percent_interval(interval)
+    return "" if ends == DASH else ends.replace(f"{NBSP}%", "").replace(NBSP, "")
+
+
 def points(difference: Any, *, signed: bool = False) -> str:
     """A difference of fractions in percentage points, without the word: `0.8`, or `+0.8` where signed."""
     if not is_number(difference):
