@@ -35,6 +35,7 @@ from bestiary.models.extract.passes import fill
 from bestiary.models.heads import fit_linear_probe
 from bestiary.progress import SILENT
 from bestiary.store.rows import RowStore
+from bestiary.telemetry import import_openvino
 
 IMAGES, EAGER_IMAGES, EAGER_BATCH = 1024, 128, 32
 _CPU = torch.device("cpu")
@@ -126,8 +127,7 @@ def _speed(
 
 
 def _raw(backbone: Backbone, precision: str, batch_size: int) -> Callable[[list[npt.NDArray[np.uint8]]], None]:
-    import openvino
-
+    openvino = import_openvino()
     size = backbone.preprocessing.geometry.size_px
     model = _convert(backbone, torch.zeros(2, size, size, 3, dtype=torch.uint8))
     model.reshape([batch_size, size, size, 3])

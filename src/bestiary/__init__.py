@@ -12,10 +12,6 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from bestiary.telemetry import prepare_process
-
-prepare_process()
-
 _HOMES = {
     "Study": "bestiary.study.study",
     "StudyConfig": "bestiary.config.schema",
@@ -30,7 +26,7 @@ _HOMES = {
     "plots": "bestiary.report.figures.plots",
     "split_metrics": "bestiary.evaluate.metrics",
     "compare_paired": "bestiary.evaluate.paired",
-    "wilson": "bestiary.evaluate.paired",
+    "wilson": "bestiary.evaluate.intervals",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the names are in the table above

@@ -18,6 +18,7 @@ from bestiary.models.extract.engines import BATCH_SIZE, compile_forward
 from bestiary.models.heads import Head
 from bestiary.models.partial.boundary import cut
 from bestiary.store.rows import RowStore
+from bestiary.telemetry import import_openvino
 
 SIZE = 32
 MIRRORED = View(1, flip=True)
@@ -145,7 +146,7 @@ def test_frozen_weights_and_statistics_are_part_of_the_key(pixels):
 
 
 def test_boundaries_of_one_shape_and_one_kind_of_operation_are_kept_apart(pixels):
-    from test_learn_boundary import _NamedByFunctions, made_up
+    from test_models_boundary import _NamedByFunctions, made_up
 
     small = table(photos(5, 8))
     found = [compute(small, made_up(_NamedByFunctions, trained=trained)) for trained in (1, 2)]
@@ -317,7 +318,7 @@ def test_batches_of_any_size_keep_their_order(engine):
 
 
 def test_no_request_is_left_running_when_a_stream_ends_early(monkeypatch):
-    import openvino
+    openvino = import_openvino()
 
     under_way = []
 

@@ -311,7 +311,7 @@ def test_a_boundary_is_named_alike_in_every_process_and_unlike_any_other():
     assert halves[0].operations != halves[1].operations
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_learn_boundary as t\n"
+        "import test_models_boundary as t\n"
         "halves = t.cut(t.made_up(t._NamedByFunctions).backbone)\n"
         "print(repr((halves.boundary, halves.operations)))"
     )

@@ -160,7 +160,7 @@ def test_a_finished_training_is_taken_from_its_checkpoint(tmp_path):
 KILLED = """
     import os, signal, sys
     sys.path.insert(0, {folder!r})
-    import test_learn_training as t
+    import test_models_training as t
     class Killer(t.Stopper):
         def advance(self, count=1, *, note=""):
             try:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from small_models import model
 
 from bestiary.errors import HubUnreachableError, WeightsError
-from bestiary.models import weights
+from bestiary.models import backbones, weights
 from bestiary.models.backbones import build_backbone
 
 SMALL = {"size_px": 32}
@@ -232,7 +232,7 @@ def test_a_download_that_fails_midway_is_the_same_error(monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(weights, "require_hub", lambda *args: None)
+    monkeypatch.setattr(backbones, "require_hub", lambda *args: None)
     monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", fail)
     with pytest.raises(HubUnreachableError, match=str(error)):
         build_backbone(model("resnet18", weights="hub", pixels=SMALL))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestiary.errors import BestiaryError, StudyError
-from bestiary.store import files
+from bestiary.store import hashing
 from bestiary.store.files import cache_home, read_json, write_atomically, write_bytes, write_json, write_text
 from bestiary.store.hashing import fingerprint, sha256_file
 from bestiary.store.locks import exclusive
@@ -46,7 +46,7 @@ def test_writer_that_raises_leaves_the_old_file_and_no_part(old: Path, problem: 
     assert_untouched(old)
 
 
-@pytest.mark.parametrize("call", ["tempfile.mkstemp", "os.fsync", "os.replace", "pathlib.Path.write_bytes"])
+@pytest.mark.parametrize("call", ["pathlib.Path.touch", "os.fsync", "os.replace", "pathlib.Path.write_bytes"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_disk_that_cannot_be_written_is_named_and_changes_nothing(
     old: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
@@ -86,7 +86,7 @@ def test_folder_below_a_file_is_an_error_with_the_path(old: Path) -> None:
 @pytest.mark.parametrize("moment", ["in the writer", "before the rename"])
 def test_killed_writer_leaves_the_old_file_whole(old: Path, moment: str) -> None:
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom bestiary.core import files\n"
+        "import os, sys\nfrom pathlib import Path\nfrom bestiary.store import files\n"
         "def write(temporary):\n"
         "    temporary.write_bytes(b'half')\n"
         "    if sys.argv[2] == 'in the writer': os._exit(9)\n"
@@ -168,7 +168,7 @@ def test_order_in_a_list_matters() -> None:
 def test_hash_of_a_file_read_in_chunks_is_that_of_its_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(files, "_CHUNK_BYTES", 8)
+    monkeypatch.setattr(hashing, "_CHUNK_BYTES", 8)
     data = bytes(range(size))
     (tmp_path / "a").write_bytes(data)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(data).hexdigest()
@@ -177,7 +177,7 @@ def test_hash_of_a_file_read_in_chunks_is_that_of_its_bytes(
 def test_lock_keeps_a_second_process_out_until_the_first_ends(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "lock"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom bestiary.store.files import exclusive\n"
+        "import sys\nfrom pathlib import Path\nfrom bestiary.store.locks import exclusive\n"
         "with exclusive(Path(sys.argv[1]), busy='x'):\n"
         "    print('held', flush=True)\n    sys.stdin.read()\n"
     )
@@ -195,7 +195,7 @@ def test_lock_keeps_a_second_process_out_until_the_first_ends(tmp_path: Path) ->
 
 def test_lock_of_a_killed_process_does_not_stay(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom bestiary.store.files import exclusive\n"
+        "import os, sys\nfrom pathlib import Path\nfrom bestiary.store.locks import exclusive\n"
         "with exclusive(Path(sys.argv[1]), busy='x'):\n    os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")]).returncode == 9

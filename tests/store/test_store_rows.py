@@ -191,7 +191,7 @@ def test_interruption_while_appending_keeps_the_earlier_rows(
 @pytest.mark.parametrize("flush", [1, 2])
 def test_killed_process_keeps_the_earlier_rows(folder: Path, flush: int) -> None:
     code = (
-        "import os, sys\nimport numpy as np\nfrom pathlib import Path\nfrom bestiary.core import rows\n"
+        "import os, sys\nimport numpy as np\nfrom pathlib import Path\nfrom bestiary.store import rows\n"
         "calls = []\n"
         "def fsync(_):\n    calls.append(1)\n    len(calls) == int(sys.argv[2]) and os._exit(9)\n"
         "os.fsync = fsync\n"

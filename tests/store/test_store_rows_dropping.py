@@ -207,7 +207,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from bestiary.core import generations, rows
+from bestiary.store import generations, rows
 generations.BLOCK_BYTES = 2 * 48
 step, nth, calls = sys.argv[2], int(sys.argv[3]), []
 real = getattr(os, step)
@@ -326,7 +326,7 @@ READER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from bestiary.core.rows import RowStore
+from bestiary.store.rows import RowStore
 def open_store():
     return RowStore(Path(sys.argv[1]), shape=(3, 4), dtype=np.int32, about={})
 def row(n):
@@ -378,7 +378,7 @@ def test_processes_that_read_append_and_drop_at_once_never_see_a_wrong_row(tmp_p
 HOLDER = """
 import sys
 from pathlib import Path
-from bestiary.core.rows import _locked
+from bestiary.store.rows import _locked
 with _locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -404,7 +404,7 @@ WAITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from bestiary.core.rows import RowStore
+from bestiary.store.rows import RowStore
 store = RowStore(Path(sys.argv[1]), shape=(3, 4), dtype=np.int32, about={})
 print("ready", flush=True)
 number = int(sys.argv[2])
@@ -499,7 +499,7 @@ def test_a_description_that_cannot_be_opens_nothing(folder: Path, meta: str) -> 
 PEAK = r"""
 import re, sys
 from pathlib import Path
-from bestiary.core.rows import RowStore
+from bestiary.store.rows import RowStore
 def peak():
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 store = RowStore.open(Path(sys.argv[1]))

@@ -34,6 +34,7 @@ from bestiary.cli.options import (
 )
 from bestiary.cli.recipe_commands import recipes_app
 from bestiary.errors import BestiaryError
+from bestiary.telemetry import prepare_process
 
 _INTERRUPTED = "\ninterrupted; what is complete is kept: run the same command to go on"
 
@@ -324,6 +325,7 @@ def _discard_stdout() -> None:
 
 def main() -> None:
     """The entry point."""
+    prepare_process()
     code = run(sys.argv[1:])
     # Taking the interpreter down takes 1.3 s once torch and OpenVINO are loaded. Nothing waits for it: files are closed
     # where they are written, and stdout was flushed by `run`.

@@ -26,6 +26,7 @@ from bestiary.models.classifier import Classifier, Portable
 from bestiary.models.heads import Head
 from bestiary.runs.record import MODEL, RunRecord, read_run, run_dir
 from bestiary.store.files import cannot_write
+from bestiary.telemetry import import_openvino
 from bestiary.timing import now_utc
 
 _OPSET = 17
@@ -149,8 +150,7 @@ def write_onnx(path: Path, classifier: Classifier) -> float | None:
         )
     if importlib.util.find_spec("openvino") is None:
         return None
-    import openvino
-
+    openvino = import_openvino()
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     with torch.inference_mode():
         expected = portable(pixels).numpy()

@@ -26,6 +26,7 @@ from bestiary.deploy.bundle import ONNX, WEIGHTS, Bundle, read_bundle
 from bestiary.errors import ImageError, UsageError
 from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batches, Outputs, openvino_stream
 from bestiary.progress import SILENT, Progress
+from bestiary.telemetry import import_openvino
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -180,8 +181,7 @@ def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outp
     """
     if importlib.util.find_spec("openvino") is None:
         return _torch_network(bundle)
-    import openvino
-
+    openvino = import_openvino()
     model = openvino.Core().read_model(str(bundle.folder / ONNX))
     precision: Literal["fp32", "bf16"] = "bf16" if bundle.precision == "bf16" else "fp32"
     return openvino_stream(model, batch_size=batch_size, size_px=bundle.geometry.size_px, precision=precision)

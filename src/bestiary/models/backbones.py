@@ -5,22 +5,25 @@ goes wherever they go; the config's `pixels` may override the geometry, never th
 """
 
 import difflib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
-from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from bestiary.config.schema import MAJORITY, SIMPLE_CNN, ModelConfig, PixelsConfig
 from bestiary.data.geometry import Geometry
 from bestiary.errors import ConfigError, WeightsError
-from bestiary.models import weights as sources
+from bestiary.models.devices import seeded
+from bestiary.models.weights import PACKAGED, StateDict, hub_error, load_file, load_packaged, require_hub
+from bestiary.telemetry import telemetry_off
+
+with telemetry_off():  # timm imports huggingface_hub
+    import timm
+    from timm.data.config import resolve_model_data_config
 
 Pooling = Literal["avg", "flatten"]
 Rgb = tuple[float, float, float]
@@ -189,19 +192,20 @@ def build_backbone(config: ModelConfig) -> Backbone:
         WeightsError: the weights are missing, altered or do not fit.
     """
     check_backbone(config.backbone)
-    torch.manual_seed(config.seed)
-    if config.backbone == SIMPLE_CNN:
-        network: nn.Module = SimpleCNN()
-        preprocessing = Preprocessing(_SIMPLE_CNN_GEOMETRY, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    else:
-        network, preprocessing = _build_timm(config)
+    with seeded(config.seed):
+        if config.backbone == SIMPLE_CNN:
+            network: nn.Module = SimpleCNN()
+            preprocessing = Preprocessing(_SIMPLE_CNN_GEOMETRY, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        else:
+            network, preprocessing = _build_timm(config)
     geometry = _override(preprocessing.geometry, config.pixels)
     return _assemble(config, network, replace(preprocessing, geometry=geometry), source=config.weights)
 
 
 def rebuild_backbone(config: ModelConfig, preprocessing: Preprocessing) -> Backbone:
     """The same backbone with weights yet to be loaded, for an exported model."""
-    network = SimpleCNN() if config.backbone == SIMPLE_CNN else _strip(_create(config.backbone, config, {}))
+    with seeded(config.seed):
+        network = SimpleCNN() if config.backbone == SIMPLE_CNN else _strip(_create(config.backbone, config, {}))
     return _assemble(config, network, preprocessing, source=config.weights)
 
 
@@ -236,25 +240,23 @@ def _build_timm(config: ModelConfig) -> tuple[nn.Module, Preprocessing]:
     keys = list(network.state_dict())
     network = _strip(network)
     if source == "packaged":
-        entry = sources.PACKAGED[name]
+        entry = PACKAGED[name]
         preprocessing = replace(preprocessing, mean=(entry.mean,) * 3, std=(entry.std,) * 3)
-        _load(network, sources.load_packaged(name, keys), origin="packaged")
+        _load(network, load_packaged(name, keys), origin="packaged")
     elif source != "random":
-        _load(network, sources.load_file(Path(source).expanduser()), origin=source)
+        _load(network, load_file(Path(source).expanduser()), origin=source)
     return network, preprocessing
 
 
 def _create(name: str, config: ModelConfig, extra: dict[str, Any]) -> nn.Module:
     """A timm network at the asked input size where the architecture depends on it (vision transformers)."""
     size = config.pixels.size_px
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="timm")
-        if size != "auto":
-            try:
-                return timm.create_model(name, img_size=size, **extra)
-            except TypeError:  # a convolutional architecture takes any size
-                pass
-        return timm.create_model(name, **extra)
+    if size != "auto":
+        try:
+            return timm.create_model(name, img_size=size, **extra)
+        except TypeError:  # a convolutional architecture takes any size
+            pass
+    return timm.create_model(name, **extra)
 
 
 def _from_hub(name: str, config: ModelConfig) -> nn.Module:
@@ -263,13 +265,13 @@ def _from_hub(name: str, config: ModelConfig) -> nn.Module:
         raise WeightsError(f"timm knows no pretrained weights for {name!r}: set weights to random or to a file")
     repository = settings.hf_hub_id or ""
     if repository:
-        sources.require_hub(name, repository, settings.hf_hub_filename or "model.safetensors")
+        require_hub(name, repository, settings.hf_hub_filename or "model.safetensors")
     try:
         return _create(name, config, {"pretrained": True})
     # huggingface_hub, its HTTP client and torch.hub raise many kinds of error when a download fails, all of them
     # OSError or RuntimeError by descent.
     except (OSError, RuntimeError) as error:
-        raise sources.hub_error(name, " ".join(str(error).split())[:200]) from error
+        raise hub_error(name, " ".join(str(error).split())[:200]) from error
 
 
 def _preprocessing_of(network: nn.Module) -> Preprocessing:
@@ -286,7 +288,7 @@ def _preprocessing_of(network: nn.Module) -> Preprocessing:
     )
 
 
-def _load(network: nn.Module, state: sources.StateDict, *, origin: str) -> None:
+def _load(network: nn.Module, state: StateDict, *, origin: str) -> None:
     """Load weights into a stripped network; what they hold beyond it, such as a classifier, is not used."""
     wanted = network.state_dict()
     usable = {key: value for key, value in state.items() if key in wanted and wanted[key].shape == value.shape}

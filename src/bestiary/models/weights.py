@@ -17,6 +17,7 @@ import torch
 
 from bestiary.errors import HubUnreachableError, WeightsError
 from bestiary.store.hashing import sha256_file
+from bestiary.telemetry import telemetry_off
 
 StateDict = dict[str, torch.Tensor]
 
@@ -135,7 +136,8 @@ def require_hub(architecture: str, repository: str, filename: str) -> None:
     Raises:
         HubUnreachableError: neither; names the three remedies.
     """
-    from huggingface_hub import constants, try_to_load_from_cache
+    with telemetry_off():
+        from huggingface_hub import constants, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(repository, filename), str):
         return

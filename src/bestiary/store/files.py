@@ -6,7 +6,7 @@ In: bytes, text or plain objects. Out: files that are either whole or absent. Ow
 import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
+        # Not by `tempfile`, whose files are for their owner alone: this one gets the rights that any new file gets.
+        candidate = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
+        candidate.touch(exist_ok=False)
+        temporary = candidate
         write(temporary)
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -42,15 +42,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> BestiaryError:
-    """The error for a file that the system would not write, with the mend that fits."""
-    mend = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a place you may write to"
-    return BestiaryError(f"cannot write {path}: {error.strerror or error}. {mend}, and run the command again.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    """The error for a file that the system would not write, with the fix that fits."""
+    fix = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a place you may write to"
+    return BestiaryError(f"cannot write {path}: {error.strerror or error}. {fix}, and run the command again.")
 
 
 def _sync_folder(folder: Path) -> None:

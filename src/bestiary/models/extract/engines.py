@@ -19,6 +19,7 @@ from torch import nn
 
 from bestiary.models.devices import autocast
 from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batches, Outputs, openvino_stream
+from bestiary.telemetry import import_openvino
 
 Engine = Literal["openvino", "torch"]
 
@@ -103,7 +104,8 @@ def _openvino(network: nn.Module, *, size_px: int, precision: Literal["fp32", "b
 
 
 def _convert(network: nn.Module, example: torch.Tensor) -> Any:
-    """Through OpenVINO's front end itself: it reports nothing, and does no more than is needed (see `core.process`)."""
+    """Through OpenVINO's front end itself: it reports nothing (see `telemetry`), and does no more than is needed."""
+    import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

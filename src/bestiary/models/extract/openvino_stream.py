@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bestiary.telemetry import import_openvino
+
 Batches = Iterable[npt.NDArray[np.uint8]]
 Outputs = Iterator[npt.NDArray[np.float32]]
 
@@ -36,8 +38,7 @@ def openvino_stream(
         A function from batches to one `(n, ...) float32` each, in order. The next batch is asked for while earlier ones
         are computed, and an array must not change after it was handed over. One stream at a time.
     """
-    import openvino
-
+    openvino = import_openvino()
     model.reshape([batch_size, size_px, size_px, 3])
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
     compiled = openvino.Core().compile_model(model, "CPU", hints)

@@ -84,20 +84,20 @@ def fill(
     needed = np.flatnonzero(lacking.any(axis=0))
     if not len(needed):
         return Passes(0, time.perf_counter() - start)
+    decoded = pixels.batches(needed, batch_size)
     with ThreadPoolExecutor(1) as aside:
-        compiling = aside.submit(compiled)
-        decoded = pixels.batches(needed, batch_size)
-        # Asking for the first batch starts the decoding of others.
-        decoded = chain([next(decoded)], decoded)
-        forward = compiling.result()
+        # Asking for the first batch starts the decoding of others. Compiling stays in this thread: it filters warnings.
+        first = aside.submit(next, decoded)
+        forward = compiled()
+        decoded = chain([first.result()], decoded)
     if forward.notice:
         progress.say(f"  {label}: {forward.notice}")
     # What goes in, and waits for its output.
     asked: deque[tuple[int, list[str]]] = deque()
 
     def batches() -> Iterator[npt.NDArray[np.uint8]]:
-        for first, batch in zip(range(0, len(needed), batch_size), decoded, strict=True):
-            positions = needed[first : first + batch_size]
+        for offset, batch in zip(range(0, len(needed), batch_size), decoded, strict=True):
+            positions = needed[offset : offset + batch_size]
             for number, (view, _) in enumerate(stores):
                 lacks = lacking[number, positions]
                 if lacks.any():

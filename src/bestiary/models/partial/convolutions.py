@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 from torch.nn import functional
+
+from bestiary.telemetry import telemetry_off
+
+with telemetry_off():  # timm imports huggingface_hub
+    from timm.layers.conv2d_same import Conv2dSame
 
 _FEW_POSITIONS = 32
 
