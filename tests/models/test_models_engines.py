@@ -1,6 +1,9 @@
 """Compiled forward passes agree with eager torch."""
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +107,37 @@ def test_the_engine_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch):
     assert pick_engine(torch.device("cuda")) == "torch"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert pick_engine(CPU) == "torch"
+
+
+WITHOUT_OPENVINO = """
+import importlib, pkgutil, sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] == "openvino" else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Hiding, sys.meta_path)
+import bestiary
+for module in pkgutil.walk_packages(bestiary.__path__, "bestiary."):
+    module.name.endswith("__main__") or importlib.import_module(module.name)
+sys.path.insert(0, sys.argv[1])
+from small_models import model, photos, table
+from bestiary.models.backbones import build_backbone
+from bestiary.models.extract.features import feature_table
+found = feature_table(build_backbone(model(pixels={"size_px": 24})), table(photos(3, 24)), precision="fp32")
+print(found.engine, found.plain.shape[0], "openvino" in sys.modules)
+"""
+
+
+def test_without_openvino_every_module_is_imported_and_torch_computes():
+    """As on a machine where it is not installed."""
+    arguments = [sys.executable, "-c", WITHOUT_OPENVINO, str(Path(__file__).parent)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["torch", "3", "False"]

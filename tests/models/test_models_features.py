@@ -1,5 +1,6 @@
 """Features: one pass an image and view, found again by content."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from small_models import model, photos, table
 
+from bestiary.data.pixels import PixelTable
 from bestiary.models.augment import PLAIN_VIEW, View
 from bestiary.models.backbones import Backbone, build_backbone
 from bestiary.models.extract import engines as forward
@@ -192,6 +194,28 @@ def test_pixels_are_asked_for_only_where_features_lack(pixels):
     whole = compute(counted)
     assert counted.asked == ()
     assert np.array_equal(whole.plain, compute(table(pixels)).plain)
+
+
+def test_the_network_is_compiled_in_the_thread_that_asks_for_features(pixels, monkeypatch):
+    """Compiling filters warnings, which only one thread may do at a time; decoding goes on in others."""
+    compiling, decoding = [], []
+
+    def compiled(*arguments, **options):
+        compiling.append(threading.current_thread())
+        return forward.compile_forward(*arguments, **options)
+
+    class Watched(PixelTable):
+        def batches(self, positions, size):
+            decoding.append(threading.current_thread())
+            yield from super().batches(positions, size)
+
+    monkeypatch.setattr(features, "compile_forward", compiled)
+    plain = table(pixels)
+    found = compute(Watched(plain.array, plain.rows, plain.keys, plain.geometry, 0, 0.0))
+    assert compiling == [threading.main_thread()]
+    assert len(decoding) == 1
+    assert decoding != compiling
+    assert np.array_equal(found.plain, compute(table(pixels)).plain)
 
 
 def test_without_openvino_torch_computes_the_same_and_says_that_it_is_slower(pixels, monkeypatch):

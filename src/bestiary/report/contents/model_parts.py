@@ -93,7 +93,6 @@ def _ranking_note(models: list[Mapping[str, Any]], *, cached: bool) -> str:
     return note
 
 
-<<<<<<< HEAD
 def _has(models: Sequence[Mapping[str, Any]], metric: Metric) -> bool:
     """Whether a metric was measured: among three classes there is no top three."""
     return any(metric.name in (model.get("test") or {}) for model in models)
@@ -102,17 +101,7 @@ def _has(models: Sequence[Mapping[str, Any]], metric: Metric) -> bool:
 def _measured(split: Mapping[str, Any] | None, measure: str, *, unit: str = "fraction") -> Cell:
     if unit != "fraction":
         return Cell(decimal(value(split, measure), 3), _decimal_ends(split or {}, measure))
-    return Cell(percent(value(split, measure)), _percent_ends(interval(split, measure)))
-
-
-def _percent_ends(ends: Mapping[str, Any]) -> str:
-    """The ends without their signs: ten columns stand side by side."""
-    text = percent_interval(ends)
-    return "" if text == DASH else text.replace("\u00a0%", "").replace("\u00a0", "")
-=======
-def _measured(split: Mapping[str, Any] | None, measure: str) -> Cell:
     return Cell(percent(value(split, measure)), percent_ends(interval(split, measure)))
->>>>>>> report
 
 
 def _decimal_ends(split: Mapping[str, Any], measure: str) -> str:
