@@ -1,5 +1,6 @@
 """The row store: what was appended is found, and what is damaged is missing, never wrong."""
 
+import base64
 import hashlib
 import os
 import subprocess
@@ -302,3 +303,54 @@ def test_keys_that_begin_alike_are_told_apart(tmp_path: Path, name: str) -> None
     others: Mapping[str, int] = {other: -1 for other in ("k", "k" * 32, "a", "ab", "abc", "abcd") if other != name}
     assert open_store(tmp_path).find(list(others)).tolist() == list(others.values())
     assert open_store(tmp_path).find([name]).tolist() == [0]
+
+
+# Written by version 0.1, the data files in base64: keys 0, 1, "k" and 3; and the same store after a drop of key 1.
+STORED: list[tuple[dict[str, str], list[int]]] = [
+    (
+        {
+            "keys.bin": "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAAAAAAAAAAAESkSDuhc6MVMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw"
+            "MDAwMDAwMDEBAAAAAAAAAMhK7Ws6C3jvawAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACAAAAAAAAAL0CsbiTs1+A"
+            "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDMDAAAAAAAAACOh4BXg+8XF",
+            "meta.json": '{"shape": [3], "dtype": "<i2", "generation": 0, "id": "b90049d074265a2a", "about": {"rows": "of an older version"}}',
+            "rows.bin": "AAABAAIACgALAAwABwAIAAkAHgAfACAA",
+        },
+        [0, 1, 2, 3],
+    ),
+    (
+        {
+            "keys-1.bin": "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAAAAAAAAAAAESkSDuhc6MVawAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            "AAAAAAAAAAABAAAAAAAAAL0CsbhjYcH3MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDMCAAAAAAAAACOh4BWPt2Be",
+            "meta.json": '{"shape": [3], "dtype": "<i2", "generation": 1, "id": "32345ef2c58953d9", "about": {"rows": "of an older version"}}',
+            "rows-1.bin": "AAABAAIABwAIAAkAHgAfACAA",
+        },
+        [0, -1, 1, 2],
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "places"), STORED, ids=["appended", "dropped"])
+def test_a_store_of_an_older_version_is_read_and_goes_on(
+    tmp_path: Path, files: dict[str, str], places: list[int]
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content.encode() if name == "meta.json" else base64.b64decode(content))
+    keys, rows = [f"{0:032x}", f"{1:032x}", "k", f"{3:032x}"], [[0, 1, 2], [10, 11, 12], [7, 8, 9], [30, 31, 32]]
+    store = RowStore.open(tmp_path)
+    assert store is not None
+    assert store.find(keys).tolist() == places
+    assert [store.array()[place].tolist() for place in places if place >= 0] == [
+        row for row, place in zip(rows, places, strict=True) if place >= 0
+    ]
+    store.append(["new"], np.array([[5, 5, 5]], np.int16))
+    again = RowStore.open(tmp_path)
+    assert again is not None
+    assert again.find([*keys, "new"]).tolist() == [*places, max(places) + 1]
+
+
+def test_records_are_written_as_an_older_version_wrote_them(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, shape=(3,), dtype=np.int16, about={})
+    store.append([f"{0:032x}", f"{1:032x}", "k"], np.array([[0, 1, 2], [10, 11, 12], [7, 8, 9]], np.int16))
+    store.append([f"{3:032x}"], np.array([[30, 31, 32]], np.int16))
+    for name in ("keys.bin", "rows.bin"):
+        assert (tmp_path / name).read_bytes() == base64.b64decode(STORED[0][0][name])

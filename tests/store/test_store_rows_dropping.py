@@ -302,7 +302,7 @@ def test_lost_records_do_not_let_rows_in_use_be_written_over(folder: Path) -> No
     assert held(writer, range(70)) >= {*range(5, 10), *range(60, 70)}
 
 
-@pytest.mark.parametrize("moment", [(rows, "read_description"), (generations.Generation, "_map")])
+@pytest.mark.parametrize("moment", [(rows, "read_description"), (generations.Generation, "_map_rows")])
 def test_a_store_that_changes_while_it_is_opened_is_read_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, moment: tuple[object, str]
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bestiary.store.generations import META, data_files, keys_file, read_description
+from bestiary.store.description import META, data_files, keys_file, read_description
 from bestiary.store.records import RECORD
 from bestiary.store.rows import LOCK, USED, RowStore, remove_store
 

@@ -7,14 +7,12 @@ their own, and a `KeyTable` that finds the row of a key. Owns no file; `generati
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 RECORD = np.dtype([("key", "S32"), ("row", "<u8"), ("row_crc", "<u4"), ("record_crc", "<u4")])
 _SUMMED_BYTES = RECORD.itemsize - 4
-_AT_ONCE = 1 << 14
 
 Keys = npt.NDArray[np.bytes_]
 Records = npt.NDArray[np.void]
@@ -47,34 +45,10 @@ def sound(records: Records) -> npt.NDArray[np.bool_]:
 
 
 def _record_crcs(records: Records) -> npt.NDArray[np.uint32]:
-    """The CRC-32 of the first 44 bytes of each record: what zlib gives, in 65 ms a million and not in 230."""
-    tables, of_zeros = _crc_tables()
-    content = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), RECORD.itemsize)
-    crcs = np.empty(len(records), dtype=np.uint32)
-    for first in range(0, len(records), _AT_ONCE):  # few enough to stay in the processor's cache
-        columns = np.ascontiguousarray(content[first : first + _AT_ONCE, :_SUMMED_BYTES].T)
-        part = np.full(columns.shape[1], of_zeros, dtype=np.uint32)
-        for table, column in zip(tables, columns, strict=True):
-            part ^= table.take(column)
-        crcs[first : first + _AT_ONCE] = part
-    return crcs
-
-
-@cache
-def _crc_tables() -> tuple[npt.NDArray[np.uint32], int]:
-    """For each of 44 places what a byte there adds to the CRC `(44, 256) uint32`, and the CRC of 44 zeros.
-
-    CRC-32 is affine over GF(2): the CRC of a message of fixed length is that of zeros, XOR one term a byte. The term of
-    a byte one place further from the end follows from a zero byte shifted in (Williams, "A Painless Guide to CRC Error
-    Detection Algorithms", 1993).
-    """
-    of_zeros = zlib.crc32(bytes(_SUMMED_BYTES))
-    rest = bytes(_SUMMED_BYTES - 1)
-    last = np.array([zlib.crc32(rest + bytes([byte])) ^ of_zeros for byte in range(256)], dtype=np.uint32)
-    tables = [last]
-    while len(tables) < _SUMMED_BYTES:
-        tables.append((tables[-1] >> 8) ^ last[tables[-1] & 0xFF])
-    return np.stack(tables[::-1]), of_zeros
+    """The CRC-32 of the first 44 bytes of each record: 8 ms for 26,000 records, 0.5 s for a million."""
+    data = records.tobytes()
+    crcs = (zlib.crc32(data[start : start + _SUMMED_BYTES]) for start in range(0, len(data), RECORD.itemsize))
+    return np.fromiter(crcs, dtype=np.uint32, count=len(records))
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """A store of equal-sized rows on disk, keyed by content: the one mechanism under all caches.
 
 In: keys (hexadecimal strings) and arrays of one shape. Out: a memory-mapped array of rows. Owns a store's folder: the
-files of its `generations` (rows, records, `meta.json`), `lock`, and `used`, whose time is that of the last use.
+data files (see `generations`), `meta.json` (see `description`), `lock`, and `used`, whose time is that of the last use.
 
 Rows are only ever appended, under a lock: first the rows, flushed to disk, then their records. A crash in between
 leaves rows that no record names; they are overwritten. A record or a row whose checksum does not match counts as
-missing, so a damaged entry is computed again. Two processes may append to one store.
+missing, so a damaged entry is computed again. Several processes may append to one store.
 
 `drop` copies what stays into a new generation and then changes `meta.json` in one step. A process that has the old
-generation mapped goes on reading it, and takes up the new one with its next `append`: `find` and `array` always speak
-of one and the same generation.
+generation mapped goes on reading it, and changes to the new one in its next `append`. So row numbers from `find` always
+belong to the `array` of the same object.
 """
 
 import contextlib
@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bestiary.errors import BestiaryError
+from bestiary.store.description import META, Description, delete_leftovers, read_description
 from bestiary.store.files import cannot_write
-from bestiary.store.generations import META, Description, Generation, read_description, sweep
+from bestiary.store.generations import Generation
 from bestiary.store.records import Entries, encode_keys
 
 LOCK, USED = "lock", "used"
@@ -45,7 +46,7 @@ class RowStore:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self._about = about
-        self._marked = self._swept = False
+        self._marked = self._is_tidy = False
         self._generation = self._load()
 
     @classmethod
@@ -59,8 +60,8 @@ class RowStore:
     def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Row numbers of the keys, -1 where a key is missing or its row is damaged: `(n,) int64`.
 
-        They hold until the next `append` or `drop`. A key that this object has found stays found: where another process
-        clears its row meanwhile, `append` puts it back.
+        They are valid until the next `append` or `drop`. A key that this object has found stays found: if another
+        process drops its row meanwhile, `append` puts it back.
         """
         self._mark_used()
         return self._generation.table.find(encode_keys(keys), intact=self._generation.intact)
@@ -77,7 +78,7 @@ class RowStore:
         return self._generation.array
 
     def count(self, keys: Sequence[str]) -> int:
-        """How many of the keys, each counted once, have a row. Looks for no damage, and is no use of the store."""
+        """How many of the keys, each counted once, have a row. Checks no row, and does not count as a use."""
         return int((self._generation.table.find(encode_keys(list(dict.fromkeys(keys))), intact=None) >= 0).sum())
 
     def append(self, keys: Sequence[str], rows: npt.NDArray[Any]) -> None:
@@ -130,41 +131,41 @@ class RowStore:
         return int((~stays).sum())
 
     def _compact(self, entries: Entries) -> None:
-        """Begin a generation of these rows alone."""
-        old, self._swept = self._generation, False
+        """Write the next generation, of these rows alone."""
+        old, self._is_tidy = self._generation, False
         described = Description(self.shape, self.dtype.str, old.description.about, old.description.number + 1)
         try:
             new = Generation(self.folder, described)
-            new.take_over(old, entries, checked=False)
+            new.copy_rows(old, entries, checked=False)
             described.write(self.folder)
             self._generation = new
         finally:
-            # Done or not: meta.json says which generation holds, and the other goes.
-            if holds := read_description(self.folder):
-                sweep(self.folder, holds.number)
-                self._swept = True
+            # Whether it was finished or not: meta.json says which generation is valid, and the other is deleted.
+            if valid := read_description(self.folder):
+                delete_leftovers(self.folder, keep=valid.number)
+                self._is_tidy = True
 
     def _catch_up(self) -> None:
-        """Read what other processes have done since; after it the generation is the one on disk. Under the lock."""
+        """Read what other processes have done since; then `_generation` is the one on disk. Under the lock."""
         described, known = read_description(self.folder), self._generation
         is_known = described is not None and described.identity == known.description.identity
-        if is_known and known.is_whole():
-            known.read_on()
-            self._sweep_once()
+        if is_known and known.files_agree():
+            known.read_new_records()
+            self._tidy_up()
             return
-        # Rows whose records were lost may be mapped by a process: they are left to it, and not written over.
-        if is_known or not self._fits(described) or not Generation(self.folder, described).is_whole():
+        # Files that disagree are deleted and made again, and not written over: a process may have their rows mapped.
+        if is_known or not self._fits(described) or not Generation(self.folder, described).files_agree():
             _delete(self.folder, keep_lock=True)
             described = self._describe()
             described.write(self.folder)
         current = Generation(self.folder, described)
-        current.read_on()
-        # What was found once must not turn out to be missing: whoever asked has computed nothing for it.
+        current.read_new_records()
+        # A key that `find` has found must not be missing now: the caller has computed nothing for it. Put it back.
         found = known.table.entries(checked=True)
         lost = current.table.find(found.keys, intact=current.intact) < 0
-        current.take_over(known, found.of(lost), checked=True)
+        current.copy_rows(known, found.of(lost), checked=True)
         self._generation = current
-        self._sweep_once()
+        self._tidy_up()
 
     def _load(self) -> Generation:
         while True:
@@ -172,8 +173,8 @@ class RowStore:
             if not self._fits(described):
                 return Generation(self.folder, self._describe())
             generation = Generation(self.folder, described)
-            generation.read_on()
-            # No lock is needed to read: where the store changed meanwhile, its description did.
+            generation.read_new_records()
+            # Reading needs no lock: if the files were replaced meanwhile, the description was too.
             if read_description(self.folder) == described:
                 return generation
 
@@ -183,10 +184,10 @@ class RowStore:
     def _fits(self, described: Description | None) -> TypeGuard[Description]:
         return described is not None and (described.shape, described.dtype) == (self.shape, self.dtype.str)
 
-    def _sweep_once(self) -> None:
-        if not self._swept:
-            sweep(self.folder, self._generation.description.number)
-            self._swept = True
+    def _tidy_up(self) -> None:
+        if not self._is_tidy:
+            delete_leftovers(self.folder, keep=self._generation.description.number)
+            self._is_tidy = True
 
     def _mark_used(self) -> None:
         if not self._marked and (self.folder / META).exists():
@@ -214,7 +215,7 @@ def remove_store(folder: Path) -> None:
 def _delete(folder: Path, *, keep_lock: bool = False) -> None:
     # The description first: without it no reader takes what is left for a store.
     (folder / META).unlink(missing_ok=True)
-    sweep(folder, None)
+    delete_leftovers(folder, keep=None)
     if keep_lock:
         return
     (folder / USED).unlink(missing_ok=True)
@@ -226,7 +227,7 @@ def _delete(folder: Path, *, keep_lock: bool = False) -> None:
 
 @contextmanager
 def _locked(folder: Path, *, wait_s: float = -1) -> Iterator[None]:
-    """Hold a store's lock, waiting for it `wait_s` seconds; -1: until it is free."""
+    """Hold a store's lock, waiting at most `wait_s` seconds for it; -1: as long as it takes."""
     from filelock import FileLock, Timeout
 
     path = folder / LOCK
@@ -244,7 +245,7 @@ def _locked(folder: Path, *, wait_s: float = -1) -> Iterator[None]:
         except FileNotFoundError:  # the store was removed just now
             continue
         try:
-            # A lock on a file that was removed while we waited keeps nobody out.
+            # Where the file was deleted while we waited, we hold a lock that nobody else will see: try again.
             if path.exists() and path.stat().st_ino == before:
                 yield
                 return
