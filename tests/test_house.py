@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,8 @@ def test_the_list_of_keys_in_the_docs_is_the_code_s() -> None:
     for key in list_keys():
         row = f"| `{key.name}` | {key.allowed} | `{key.default}` | {key.description} |"
         assert row in text, f"docs/config.md lacks: {row}"
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = [path.stem for path in MODULES if not path.stem.startswith("__")]
+    assert sorted(name for name, count in Counter(names).items() if count > 1) == []

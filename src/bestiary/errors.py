@@ -6,7 +6,7 @@
     │   └── StudyConflictError    the output folder holds something else
     ├── DataError                 the data as a whole cannot be used
     │   ├── ImageError            one file is not a readable image
-    │   ├── SplitError            a class or a group cannot be divided as asked
+    │   ├── SplitError            a class or a group cannot be split as asked
     │   └── CorrectionsError      corrections.csv: a row that cannot be, or that another row contradicts
     ├── WeightsError              weights are missing, altered or do not fit
     │   └── HubUnreachableError   the model hub did not answer
@@ -15,7 +15,7 @@
     ├── StudyError                a stage is missing, or the study is in use
     └── BundleError               an exported model is incomplete or altered
 
-Each message names the file or key, and the mend. Nothing else in the package defines an exception.
+Each message names the file or key, and the fix. Nothing else in the package defines an exception.
 """
 
 
@@ -48,7 +48,7 @@ class ImageError(DataError):
 
 
 class SplitError(DataError):
-    """A class or a group is too small to be divided as asked."""
+    """A class or a group is too small to be split as asked."""
 
 
 class CorrectionsError(DataError):

@@ -20,7 +20,7 @@ from bestiary.audit.copies.clusters import (
     read_duplicates,
     write_duplicates,
 )
-from bestiary.audit.copies.comparison import similarities
+from bestiary.audit.copies.similarity import similarities
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY, near_duplicate_threshold
 from bestiary.audit.neighbours import nearest, normalised
 from bestiary.data.groups import connected

@@ -26,7 +26,6 @@ from bestiary.audit.balance import find_imbalance
 from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
-from bestiary.audit.files import find_unread
 from bestiary.audit.findings import Finding, findings_table
 from bestiary.audit.image_statistics import ImageStatistics
 from bestiary.audit.issues import is_about_copies
@@ -37,6 +36,7 @@ from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.outliers import find_outliers
 from bestiary.audit.quality import find_quality_issues
 from bestiary.audit.shortcuts import find_shortcuts
+from bestiary.audit.unread_files import find_unread
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.groups import group_ids
 from bestiary.data.index import index_fingerprint

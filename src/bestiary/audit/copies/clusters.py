@@ -16,7 +16,7 @@ import pandas as pd
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
-from bestiary.audit.copies.comparison import similarities
+from bestiary.audit.copies.similarity import similarities
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY, near_duplicate_threshold
 from bestiary.audit.neighbours import Features, Neighbours
 from bestiary.data.groups import connected

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, direct_correlation, wholes
-from bestiary.audit.copies.comparison import similarities
+from bestiary.audit.copies.similarity import similarities
 from bestiary.data.groups import connected
 
 Groups = npt.NDArray[np.int64]

@@ -80,15 +80,15 @@ def feature_table(
         BestiaryError: the cache cannot be written.
     """
     device = device or torch.device("cpu")
-    settled, engine = resolve_precision(precision, device), pick_engine(device)
+    resolved, engine = resolve_precision(precision, device), pick_engine(device)
     about = {
-        **describe_passes(backbone, precision=settled, engine=engine, device=device),
+        **describe_passes(backbone, precision=resolved, engine=engine, device=device),
         "pooling": backbone.pooling,
     }
 
     def compiled() -> Forward:
         size = backbone.preprocessing.geometry.size_px
-        return compile_forward(backbone, size_px=size, precision=settled, device=device, engine=engine)
+        return compile_forward(backbone, size_px=size, precision=resolved, device=device, engine=engine)
 
     def filled(dtype: type[np.floating]) -> tuple[list[RowStore], Passes]:
         folders = [_folder(backbone, view, about, dtype) for view in views]
@@ -110,7 +110,7 @@ def feature_table(
     except OverflowError:
         stores, passes = filled(np.float32)
     arrays = tuple(store.array()[store.find(pixels.keys)].astype(np.float32) for store in stores)
-    return FeatureTable(arrays, engine, settled, passes.computed, passes.seconds)
+    return FeatureTable(arrays, engine, resolved, passes.computed, passes.seconds)
 
 
 def _folder(backbone: Backbone, view: View, about: dict[str, Any], dtype: type[np.floating]) -> Path:

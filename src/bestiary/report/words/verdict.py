@@ -228,7 +228,7 @@ def _baseline(comparison: Comparison, winner: Row) -> Sentence | None:
     topic, name = "Against the baseline", winner["model"]
     baseline = next((m for m in comparison["models"] if is_baseline(m)), None)
     if baseline is winner:
-        return Sentence(topic, f"{name} predicts the most frequent class: no model that looks at images was chosen.")
+        return Sentence(topic, f"{name} predicts the most frequent class: no model that sees the images was chosen.")
     if baseline is None or not is_number(_accuracy(baseline, "test")):
         return None
     text = (
