@@ -306,22 +306,24 @@ def test_keys_that_begin_alike_are_told_apart(tmp_path: Path, name: str) -> None
 
 
 # Written by version 0.1, the data files in base64: keys 0, 1, "k" and 3; and the same store after a drop of key 1.
+_META = '{"shape": [3], "dtype": "<i2", "generation": %d, "id": "b90049d074265a2a", "about": {}}'
 STORED: list[tuple[dict[str, str], list[int]]] = [
     (
         {
-            "keys.bin": "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAAAAAAAAAAAESkSDuhc6MVMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAw"
-            "MDAwMDAwMDEBAAAAAAAAAMhK7Ws6C3jvawAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACAAAAAAAAAL0CsbiTs1+A"
-            "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDMDAAAAAAAAACOh4BXg+8XF",
-            "meta.json": '{"shape": [3], "dtype": "<i2", "generation": 0, "id": "b90049d074265a2a", "about": {"rows": "of an older version"}}',
+            "keys.bin": "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAAAAAAAAAAAESkSDuhc6MVMDAwMDAwMDAwMDAwMDAwMDAw"
+            "MDAwMDAwMDAwMDAwMDEBAAAAAAAAAMhK7Ws6C3jvawAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACAAAA"
+            "AAAAAL0CsbiTs1+AMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDMDAAAAAAAAACOh4BXg+8XF",
+            "meta.json": _META % 0,
             "rows.bin": "AAABAAIACgALAAwABwAIAAkAHgAfACAA",
         },
         [0, 1, 2, 3],
     ),
     (
         {
-            "keys-1.bin": "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAAAAAAAAAAAESkSDuhc6MVawAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-            "AAAAAAAAAAABAAAAAAAAAL0CsbhjYcH3MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDMCAAAAAAAAACOh4BWPt2Be",
-            "meta.json": '{"shape": [3], "dtype": "<i2", "generation": 1, "id": "32345ef2c58953d9", "about": {"rows": "of an older version"}}',
+            "keys-1.bin": "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAAAAAAAAAAAESkSDuhc6MVawAAAAAAAAAAAAAAAAAAAAAA"
+            "AAAAAAAAAAAAAAAAAAABAAAAAAAAAL0CsbhjYcH3MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDMCAAAA"
+            "AAAAACOh4BWPt2Be",
+            "meta.json": _META % 1,
             "rows-1.bin": "AAABAAIABwAIAAkAHgAfACAA",
         },
         [0, -1, 1, 2],

@@ -1,7 +1,7 @@
 """Random changes to training images: left-right flips and small rotations, in batches, on the device.
 
-In: images and how each is changed. Out: images of the same shape. A trainable backbone draws anew for every batch; a
-frozen one sees a fixed number of views, each a function of the image's content, so that views can be cached.
+In: images and how each is changed. Out: images of the same shape. For a trainable backbone changes are drawn for each
+batch; a frozen one sees a fixed number of views, each a function of the image's content, so that views can be cached.
 """
 
 import zlib

@@ -34,7 +34,7 @@ _SIMPLE_CNN_GEOMETRY = Geometry(size_px=128, fit="squash", interpolation="neares
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a network wants its input: geometry, then `(pixel / 255 - mean) / std` per channel."""
+    """How a network expects its input: geometry, then `(pixel / 255 - mean) / std` per channel."""
 
     geometry: Geometry
     mean: Rgb

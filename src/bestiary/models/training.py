@@ -348,7 +348,7 @@ class _State:
         tensors |= {f"best/{key}": value for key, value in self._best.items()}
         for number, values in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{field}": value for field, value in values.items() if value is not None}
-        # safetensors wants every tensor contiguous and in memory of its own.
+        # safetensors requires every tensor to be contiguous and in memory of its own.
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         history = json.dumps([asdict(epoch) for epoch in self.history])
         metadata = {"key": self._key, "history": history, "hash": fingerprint([state_hash(plain), history])}

@@ -23,7 +23,7 @@ from bestiary.telemetry import import_openvino
 
 Engine = Literal["openvino", "torch"]
 
-# A GPU wants more at once.
+# A GPU needs more at once to be busy.
 _GPU_BATCH_SIZE = 256
 
 

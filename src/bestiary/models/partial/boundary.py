@@ -86,7 +86,7 @@ class _Trunk(nn.Module):
         self.part = part
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        # Channels last, as they lie in memory and as the tail wants them.
+        # Channels last, as they are in memory and as the tail expects them.
         values = [value.movedim(1, -1) if value.ndim == 4 else value for value in self.part(pixels)]
         return torch.cat([value.flatten(1) for value in values], dim=1)
 
