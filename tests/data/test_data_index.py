@@ -126,18 +126,6 @@ def test_missing_files_of_a_table_are_rows_with_the_reason(root: Path) -> None:
     assert errors[6].startswith("cannot be read")
 
 
-def test_ids_of_a_table_that_repeats_a_path_do_not_hang_on_the_order_of_its_rows(root: Path, tmp_path: Path) -> None:
-    paths = ["cat/1.png", "dog/1.png", "cat/1.png"]
-    table = pd.DataFrame({"path": [str(root / path) for path in paths], "label": ["dog", "dog", "cat"]})
-    found = []
-    for number, rows in enumerate((table, table.iloc[::-1])):
-        rows.to_csv(tmp_path / f"{number}.csv", index=False)
-        index = build_index(DataConfig(path=str(tmp_path / f"{number}.csv")))
-        found.append(index.set_index(["path", "label"])["image_id"].to_dict())
-    assert found[0] == found[1]
-    assert len(set(found[0].values())) == 3
-
-
 def test_file_without_permission_is_a_row_with_the_reason(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.read_bytes
 

@@ -65,6 +65,23 @@ def test_the_browser_gets_a_private_file_that_is_deleted_once_the_page_is_loaded
     assert list(folder.iterdir()) == []
 
 
+def test_the_file_is_deleted_while_a_browser_holds_up_who_opened_it(
+    given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, loaded = threading.Event(), threading.Event()
+
+    def open_and_wait(address: str) -> None:
+        given.append(address)
+        closed.wait(20)
+
+    monkeypatch.setattr(webbrowser, "open", open_and_wait)
+    with in_browser(ADDRESS, tmp_path, loaded=loaded):
+        until(lambda: given)
+        loaded.set()
+        until(lambda: not list(tmp_path.iterdir()))
+        closed.set()
+
+
 def test_the_file_is_deleted_at_the_end_also_where_nobody_opened_it(given: list[str], tmp_path: Path) -> None:
     def interrupted() -> None:
         with in_browser(ADDRESS, tmp_path, loaded=threading.Event()):

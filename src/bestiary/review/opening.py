@@ -44,20 +44,20 @@ def in_browser(url: str, study_dir: Path, *, loaded: threading.Event) -> Iterato
     file = None if _reads_no_files() else _write_private(study_dir, _REDIRECT.format(url=url))
     address = url if file is None else file.as_uri()
 
-    def open_page() -> None:
-        webbrowser.open(address)
+    def delete_when_loaded() -> None:
         loaded.wait()
         if file is not None:
             file.unlink(missing_ok=True)
 
-    # Text browsers hold up the thread that opens them.
-    threading.Thread(target=open_page, daemon=True).start()
+    # Some browsers hold up the thread that opens them until they are closed.
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    deleting = threading.Thread(target=delete_when_loaded, daemon=True)
+    deleting.start()
     try:
         yield
     finally:
         loaded.set()
-        if file is not None:
-            file.unlink(missing_ok=True)
+        deleting.join()
 
 
 def _reads_no_files() -> bool:
