@@ -422,6 +422,16 @@ def test_a_copy_given_to_test_takes_an_image_with_it_of_which_nothing_was_said(s
     assert straddling_groups(splits) == (goes == "train")
 
 
+def test_so_does_a_copy_that_is_found_later() -> None:
+    index = given_pool(test="test")
+    index.loc[0, "split_given"] = ""
+    before = split_images(index, SplitConfig())
+    clusters = np.arange(28)
+    clusters[0] = 12  # given to test
+    splits = split_images(index, SplitConfig(), duplicates=clusters, previous=before)
+    assert sides(index, splits) == {**sides(index, before), "0000.png": "test"}
+
+
 def test_an_image_that_was_drawn_into_test_stays_there_though_its_copy_is_given_to_val() -> None:
     index = pool(of_sizes(14, 14), split_given=["train"] * 10 + ["val"] * 2 + [""] * 16)
     before = split_images(index, SplitConfig())
