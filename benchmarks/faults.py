@@ -104,7 +104,7 @@ def _row(values: Mapping[str, object]) -> Row:
 
 
 _WHAT = {
-    "ours": "the audit; seconds without those of features and looks",
+    "ours": "the audit; seconds without those of features and image statistics",
     "cleanvision": "CleanVision's exact and near duplicates, as it comes",
     "in-sample": "cleanlab on probabilities of a probe that saw the labels",
     "index": "the index",

@@ -64,7 +64,7 @@ def similarities(pictures: Pictures, pairs: Pairs, *, progress: Progress = SILEN
     def compare(block: slice) -> Values:
         return _compared(pictures, pairs[close[block]], placements.subset(block), alike=correlation[block] >= least)
 
-    # Threads of our own, each with one of BLAS: 1,500 pairs at side 12 take 0.3 s, where BLAS's own threads take 1.3 s.
+    # Threads of our own, each with one of BLAS: windows of 1,500 pairs take 0.3 s, where BLAS's own threads take 1.3 s.
     with (
         progress.track("comparing pictures", len(close), unit="pairs") as task,
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -76,10 +76,10 @@ def similarities(pictures: Pictures, pairs: Pairs, *, progress: Progress = SILEN
     return found
 
 
-def _compared(pictures: Pictures, pairs: Pairs, as_wholes: Placements, *, alike: npt.NDArray[np.bool_]) -> Values:
+def _compared(pictures: Pictures, pairs: Pairs, whole: Placements, *, alike: npt.NDArray[np.bool_]) -> Values:
     """As wholes where these are alike, and that is enough; else in the best window, as long as that is alike."""
     found = np.zeros(len(pairs), dtype=np.float32)
-    found[alike] = _of_details(*turned(pictures, pairs[alike], as_wholes.turn[alike]))
+    found[alike] = _of_details(*turned(pictures, pairs[alike], whole.turn[alike]))
     rest = np.flatnonzero(found < _SURE)
     side, least = _COARSE
     placements, correlation = best_windows(pictures, pairs[rest], side=side)
