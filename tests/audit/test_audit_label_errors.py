@@ -99,6 +99,7 @@ def test_what_a_person_kept_is_not_flagged_again(made: Made, swapped: np.ndarray
 
 
 @pytest.mark.filterwarnings("ignore:May not flag all label issues")
+@pytest.mark.filterwarnings("ignore:The least populated class")
 def test_images_that_are_not_judged_are_not_flagged() -> None:
     made = clouds(60, 60, 3)
     features = made.features.copy()

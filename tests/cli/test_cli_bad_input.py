@@ -148,11 +148,12 @@ def test_stage_commands_name_the_stage_that_is_missing(
         assert run([command, out]) == 1
         assert "bestiary index" in capsys.readouterr().err
     assert run(["index", out, "-q"]) == 0
+    for command in ("split", "train", "compare"):
+        assert run([command, out]) == 1
+        assert "bestiary audit" in capsys.readouterr().err, "the first that is missing"
+    assert run(["audit", out, "-q"]) == 0
     assert run(["train", out]) == 1
     assert "bestiary split" in capsys.readouterr().err
-    assert run(["split", out]) == 1
-    assert "bestiary audit" in capsys.readouterr().err
-    assert run(["audit", out, "-q"]) == 0
     assert run(["split", out, "-q"]) == 0
     assert run(["compare", out]) == 1
     assert "bestiary train" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def row(model: str, difference: float | None, p_value: float | None, **other: An
     return {
         "model": model, "status": "done", "val_accuracy": 0.958, "test_accuracy": 0.9676, "test_accuracy_low": 0.9487,
         "test_accuracy_high": 0.9796, "test_macro_f1": 0.9609, "test_difference_to_winner": difference,
-        "p_value_holm": p_value, "seconds_fit": 0.5, "seconds_features": 1234.0, **other,
+        "p_value_holm": p_value, "seconds_fit": 0.5, "seconds_features": 1234.0, "cached_images": 0, **other,
     }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_a_difference_that_is_not_significant_is_said_to_be_none(capsys: Capture
         [
             row("best", None, None),
             row("other", -0.0057, 0.63),
-            row("dummy", -0.7824, 1.5e-123, seconds_features=None),
+            row("baseline", -0.7824, 1.5e-123, seconds_features=None),
             {"model": "far", "status": "not run"},
         ]
     )
@@ -106,7 +106,7 @@ def test_a_difference_that_is_not_significant_is_said_to_be_none(capsys: Capture
     assert "-0.0057, p = 0.63 (not significant)" in lines[2]
     assert lines[3].rstrip().endswith("0.5")
     assert "-0.7824, p = 1.5e-123 " in lines[3]
-    assert lines[4] == "far    not run"
+    assert lines[4] == "far       not run"
 
 
 def test_findings_are_counted_and_the_first_are_shown_by_their_own_names(capsys: Captured) -> None:
@@ -164,4 +164,4 @@ def test_a_study_of_dummies_has_no_winner_and_no_model(
     monkeypatch.chdir(tmp_path)
     print_outcome(winner=None, report=tmp_path / "s" / "report.html", model=None)
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["winner   none: no model but the dummy was run", "report   s/report.html"]
+    assert lines == ["winner   none: no model but a baseline was run", "report   s/report.html"]

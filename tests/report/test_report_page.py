@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from bestiary.report.record import read_study
 
 from bestiary.audit.findings import findings_table, write_findings
 from bestiary.config.recipes import load_config
@@ -20,6 +19,7 @@ from bestiary.errors import BestiaryError, StudyError
 from bestiary.report.contents.data_parts import split_lead
 from bestiary.report.page import write_report
 from bestiary.report.stamp import report_fingerprint
+from bestiary.report.study_record import read_study
 from bestiary.report.words.remarks import remarks
 from bestiary.snapshot import Snapshot
 from bestiary.store.files import write_json
@@ -378,7 +378,7 @@ def test_where_the_splits_come_from(make_study, given, expected):
     splits = read_table(study.folder / "splits.parquet")
     kept = splits["split"].where(splits["split"].isin(given), "").tolist()
     write_table(study.folder / "index.parquet", study.index.assign(split_given=kept))
-    (text,) = split_lead(read_study(study.folder)).paragraphs
+    (text,) = split_lead(read_study(study.snapshot)).paragraphs
     assert expected in text
     assert "group" not in text
 
@@ -390,7 +390,7 @@ def test_copies_in_more_than_one_split_are_said_to_spoil_the_figures(make_study,
     for split in crossing:
         splits.loc[splits.index[splits["split"] == split][0], "group_id"] = "both"
     write_table(study.folder / "splits.parquet", splits)
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     assert remarks(record) == [
         "The splits came with the data, and 1\u00a0group of copies is in more than one of them: the "
         f"{spoiled} figures are too high."
@@ -402,11 +402,11 @@ def test_an_audit_of_other_data_is_remarked(make_study):
     study = make_study()
     write_findings(study.folder, findings_table([]), fingerprint="old")
     write_json(study.folder / "audit.json", {"fingerprint": "old"})
-    record = read_study(study.folder)
+    record = read_study(study.snapshot)
     assert remarks(record) == remarks(record, audit_key="old") == []
     (remark,) = remarks(record, audit_key="new")
     assert f"run `bestiary audit {study.folder.name}` to update it" in remark
-    page = read_page(write_report(study.folder, audit_key="new"))
+    page = read_page(write_report(study.snapshot, audit_key="new"))
     assert page.find("code")
     assert f"run bestiary audit {study.folder.name} to update it" in page.text
 
@@ -414,7 +414,7 @@ def test_an_audit_of_other_data_is_remarked(make_study):
 def test_a_report_of_150_classes_stays_readable(make_study):
     names = [f"a species whose name begins as others do {k:03d}" for k in range(150)]
     study = make_study(names=names, per_class=6, side_px=16, models={"probe": {"backbone": "tf_efficientnet_lite0"}})
-    page = read_page(write_report(study.folder))
+    page = read_page(write_report(study.snapshot))
     assert len(page.find("div", **{"class": "scroll tall"})) >= 2  # classes by split, and the figures of each class
     assert "24 of 150 classes are shown" in page.text
     assert "138 more classes" in page.text

@@ -16,6 +16,7 @@ from tests.report.conftest import MadeStudy
 
 PROBE = {"backbone": "resnet18", "optimizer": {"name": "lbfgs"}}
 SGD = {"backbone": "resnet18", "optimizer": {"name": "sgd"}}
+ASKED = {"", "backbone", "weights", "head.dropout", "optimizer.name", "seed", "batch_size", "optimizer.momentum"}
 BASELINE = {"backbone": "majority", "optimizer": {"name": "sgd"}}
 
 
@@ -98,13 +99,15 @@ def test_a_baseline_is_known_by_its_config_and_by_its_row():
     ("config", "expected"),
     [
         (BASELINE, {"", "backbone"}),
-        (PROBE, {"", "backbone", "weights", "optimizer.name"}),
-        (SGD, {"", "backbone", "weights", "optimizer.name", "batch_size", "optimizer.momentum"}),
+        (PROBE, {"", "backbone", "weights", "optimizer.name", "head.dropout", "seed"}),
+        (
+            SGD,
+            {"", "backbone", "weights", "optimizer.name", "batch_size", "optimizer.momentum", "head.dropout", "seed"},
+        ),
     ],
 )
 def test_settings_that_have_no_effect_are_known(config, expected):
-    asked = {"", "backbone", "weights", "head.dropout", "optimizer.name", "seed", "batch_size", "optimizer.momentum"}
-    assert {name for name in asked if uses(config, name)} == expected
+    assert {name for name in ASKED if uses(config, name)} == expected
 
 
 def test_settings_side_by_side(make_study):
@@ -126,12 +129,13 @@ def test_settings_side_by_side(make_study):
 
 def test_figures_of_a_class_show_their_intervals_where_they_have_them(make_study):
     study = make_study()
-    path = study.folder / "runs" / "probe" / "metrics.json"
+    path = study.folder / "runs" / "probe" / "figures.json"
     metrics = dict(read_json(path))
     for row in metrics["test"]["per_class"]:
-        row["recall"] = {"value": row["recall"], "low": 0.25, "high": 0.75}
+        row["recall"] = {"value": 0.5, "low": 0.25, "high": 0.75}
+        row["precision"] = None
     write_json(path, metrics)
-    run = next(run for run in read_study(study.folder).done if run.name == "probe")
+    run = next(run for run in read_study(study.snapshot).done if run.name == "probe")
     table = class_table(run)
     assert {cell.note for cell in column(table, "Recall").values()} == {"25.0 to 75.0"}
     assert {cell.note for cell in column(table, "Precision").values()} == {""}

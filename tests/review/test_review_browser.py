@@ -51,17 +51,17 @@ def decide(page: Page, *keys: str, says: str) -> None:
 
 
 def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: MadeReview) -> None:
-    assert shown(page) == ("Likely label error", CAT)  # the note before it is skipped
+    assert shown(page) == ("Label error", CAT)  # the note before it is skipped
     assert text(page, "progress-text") == "0 of 5 decided"
     assert text(page, "also") == "Also: Blurry"
     decide(page, "r", says="Saved")
     assert review.corrections() == {CAT: ("relabel", "dog")}
-    assert shown(page) == ("Likely label error", ODD)
+    assert shown(page) == ("Label error", ODD)
     assert text(page, "also") == ""
     assert text(page, "progress-text") == "1 of 5 decided"  # whether the cat is too blurry was not asked yet
     decide(page, "u", says="Undone")
     assert review.corrections() == {}
-    assert shown(page) == ("Likely label error", CAT)
+    assert shown(page) == ("Label error", CAT)
     decide(page, "k", says="Saved")
     assert review.corrections() == {CAT: ("keep", "")}
     decide(page, "1", says="already")  # it is of the first class as found
@@ -77,7 +77,7 @@ def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: Ma
     assert text(page, "path") == DOGS[2]
     decide(page, "a", says="1 dropped")
     assert {dog: review.corrections()[dog][0] for dog in DOGS} == dict(zip(DOGS, ["drop", "drop", "keep"], strict=True))
-    assert shown(page) == ("Unlike every class", "cat/001.png")
+    assert shown(page) == ("Outlier", "cat/001.png")
     page.press("/")
     for key in "DO":
         page.press(key)
@@ -110,7 +110,7 @@ def test_a_reload_and_a_new_server_resume_at_the_first_undecided(
 ) -> None:
     decide(page, "d", says="Saved")
     start(page, server)
-    assert shown(page) == ("Likely label error", ODD)
+    assert shown(page) == ("Label error", ODD)
     decide(page, "k", says="Saved")
     server.stop()
     page.press("k")
@@ -132,7 +132,7 @@ def test_what_was_decided_elsewhere_is_told(page: Page, review: MadeReview) -> N
     page.press("k")
     page.wait("!document.getElementById('alarm').hidden")
     assert "elsewhere" in text(page, "alarm")
-    assert shown(page) == ("Likely label error", CAT)
+    assert shown(page) == ("Label error", CAT)
     assert text(page, "state") == "Dropped"
     decide(page, "k", says="Saved")  # now the reader has seen it
     assert review.corrections() == {CAT: ("keep", "")}
@@ -162,7 +162,7 @@ def test_enter_space_and_keys_in_dialogs_decide_nothing(page: Page, review: Made
     page.click("#next")
     page.press("Enter")
     page.press(" ")
-    assert shown(page) == ("Likely label error", ODD)
+    assert shown(page) == ("Label error", ODD)
     assert review.corrections() == {}
 
 
@@ -173,11 +173,11 @@ def test_a_key_held_down_decides_once_and_steps_on(page: Page, review: MadeRevie
     for _ in range(3):
         page.down("k", again=True)
     page.up("k")
-    assert shown(page) == ("Likely label error", ODD)
+    assert shown(page) == ("Label error", ODD)
     page.down("n")
     page.down("n", again=True)
     page.up("n")
-    assert shown(page)[0] == "Unlike every class"
+    assert shown(page)[0] == "Outlier"
     assert review.corrections() == {CAT: ("keep", "")}
 
 
@@ -196,17 +196,17 @@ def test_undo_takes_the_last_decision_or_that_of_a_finding_gone_to(page: Page, r
     decide(page, "u", says="Undone")
     del there[ODD]
     assert review.corrections() == there
-    assert shown(page) == ("Likely label error", ODD)
+    assert shown(page) == ("Label error", ODD)
 
 
 def test_a_key_answers_the_finding_at_hand_and_undo_restores_what_was_there(page: Page, review: MadeReview) -> None:
     for _ in range(5):
         page.press("n")
     assert shown(page) == ("Blurry", CAT)
-    assert text(page, "also") == "Also: Likely label error"
+    assert text(page, "also") == "Also: Label error"
     decide(page, "k", says="Saved")
     assert review.rows() == {CAT: ("keep", "", "blurry")}
-    assert shown(page) == ("Likely label error", CAT)
+    assert shown(page) == ("Label error", CAT)
     assert (text(page, "state"), text(page, "also")) == ("", "")
     decide(page, "d", says="Saved")
     assert review.rows() == {CAT: ("drop", "", "blurry")}
@@ -254,14 +254,14 @@ def test_filters_by_issue_class_and_undecided(page: Page) -> None:
     assert text(page, "place") == "4 of 7"
     page.evaluate("document.getElementById('issue-outlier').focus()")
     page.press("Enter")
-    assert (shown(page)[0], text(page, "place")) == ("Unlike every class", "1 of 1")
+    assert (shown(page)[0], text(page, "place")) == ("Outlier", "1 of 1")
     decide(page, "k", says="Saved")
     assert shown(page)[0] == "Nothing left here"
     page.press("p")
-    assert shown(page)[0] == "Unlike every class"
+    assert shown(page)[0] == "Outlier"
     page.evaluate("document.getElementById('issue-outlier').click()")
     page.press("o")
-    assert shown(page) == ("Likely label error", CAT)
+    assert shown(page) == ("Label error", CAT)
     assert text(page, "place") == "1 of 4"
 
 

@@ -327,14 +327,14 @@ def test_a_decision_made_while_models_train_is_for_the_next_run(
         assert run(call) == 0
     first = run_key(out, "majority")
     side = Study.open(out).images.set_index("path")["split"]["frame/wrong.png"]
-    assert "have changed since the audit" not in (out / "report.html").read_text(encoding="utf-8")
+    assert "changed after the audit" not in (out / "report.html").read_text(encoding="utf-8")
     assert run(call) == 0
     assert (run_key(out, "majority") != first) == (side != "test"), "the label of a test image trains nothing"
     # An audit of labels that have changed since is told of.
     corrected(out, "frame/wrong.png", "relabel", "bar")
     for command in ("split", "train", "report"):
         assert run([command, str(out), "-q"]) == 0
-    assert "have changed since the audit" in (out / "report.html").read_text(encoding="utf-8")
+    assert "changed after the audit" in (out / "report.html").read_text(encoding="utf-8")
     assert run(["audit", str(out), "-q"]) == 0
     assert run(["report", str(out), "-q"]) == 0
-    assert "have changed since the audit" not in (out / "report.html").read_text(encoding="utf-8")
+    assert "changed after the audit" not in (out / "report.html").read_text(encoding="utf-8")

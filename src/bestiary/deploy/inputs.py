@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bestiary.data.folders.walk import SIDECAR_FILE, SYSTEM_FILE, walk
+from bestiary.data.folders.walk import BAD_FILE_NAME, BAD_FOLDER_NAME, SIDECAR_FILE, SYSTEM_FILE, walk
 from bestiary.data.images import load_rgb, rgb_of
 from bestiary.errors import ImageError, UsageError
 from bestiary.progress import SILENT, Progress
@@ -116,7 +116,10 @@ def _from_path(path: str) -> Iterator[ImageInput]:
         for found in walk(path):
             if found.error or not found.is_folder:
                 inner = os.path.join(path, found.path) if found.path else path
-                yield ImageInput(inner, inner, found.error)
+                if found.error in (BAD_FILE_NAME, BAD_FOLDER_NAME):  # no matter here: no table keeps the name
+                    yield ImageInput(inner, found.place)
+                else:
+                    yield ImageInput(inner, inner, found.error)
     elif os.path.exists(path) or not glob.has_magic(path):
         # A missing file becomes a row with its error, as any other that cannot be read.
         yield ImageInput(path, path)

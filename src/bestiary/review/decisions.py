@@ -70,7 +70,7 @@ class Change(BaseModel):
     image_id: str
     action: Key | Literal["restore"]
     label: str = ""
-    issue: str
+    issue: IssueName
     was: Shown | None
     former: Former | None = None
 

@@ -126,7 +126,7 @@ class ReviewQueue:
         return {
             "class_names": self.class_names,
             "issues": [
-                {"issue": issue, "title": ISSUES[issue].title, "question": ISSUES[issue].question}
+                {"issue": issue, "title": ISSUES[issue].short, "question": ISSUES[issue].question}
                 for issue in ISSUES
                 if issue in issues
             ],

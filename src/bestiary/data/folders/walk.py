@@ -47,11 +47,19 @@ _Identity = tuple[int, int]
 
 @dataclass(frozen=True)
 class Found:
-    """A file or folder below the root. `error` says why it is no image to read, or why the folder was not entered."""
+    """A file or folder below the root.
+
+    Attributes:
+        path: from the root, for people and tables.
+        error: why it is no image to read, or why the folder was not entered.
+        is_folder: else a file.
+        place: the whole path as the system has it, odd bytes and all.
+    """
 
     path: str
     error: str = ""
     is_folder: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,21 +112,21 @@ def _look_at(entry: os.DirEntry[str], folder: _Pending) -> tuple[Found, _Pending
         identity = _identity(entry.path)
     except OSError as problem:
         kind = "broken link" if entry.is_symlink() else "cannot be read"
-        return Found(_printable(path), error or f"{kind}: {problem.strerror}"), None
+        return Found(_printable(path), error or f"{kind}: {problem.strerror}", place=entry.path), None
     if is_folder and identity in folder.ancestors:
-        return Found(_printable(path), error or "link that leads back to a folder above it"), None
+        return Found(_printable(path), error or "link that leads back to a folder above it", place=entry.path), None
     if is_folder:
         if not error and _printable(entry.name) != entry.name:
             error = BAD_FOLDER_NAME
         inner = _Pending(Path(entry.path), path + "/", (*folder.ancestors, identity), error)
-        return Found(_printable(path), error, is_folder=True), inner
+        return Found(_printable(path), error, is_folder=True, place=entry.path), inner
     if not error and _printable(entry.name) != entry.name:
         error = BAD_FILE_NAME
     if not error and not entry.is_file():
         error = "no regular file"
     if not error and is_sidecar(entry.name):
         error = SIDECAR_FILE
-    return Found(_printable(path), error), None
+    return Found(_printable(path), error, place=entry.path), None
 
 
 def is_system(name: str) -> bool:
