@@ -46,7 +46,7 @@ def histories(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray, list[list[bool
 
 
 @given(made=histories(), test=fraction, val=fraction, seed=seeds, near=st.lists(st.booleans(), min_size=5, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_an_image_keeps_its_side_while_others_come_and_go_unless_a_copy_links_it_to_another(
     made: tuple[pd.DataFrame, np.ndarray, list[list[bool]]], test: float, val: float, seed: int, near: list[bool]
 ) -> None:
@@ -95,7 +95,7 @@ def test_an_image_keeps_its_side_while_others_come_and_go_unless_a_copy_links_it
     shares=st.sampled_from([(0.2, 0.1), (0.1, 0.1), (0.2, 0.08), (0.15, 0.15), (0.3, 0.05)]),
     seed=seeds,
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_proportions_stay_within_an_image_a_class_after_many_appends(
     sizes: list[int], batches: list[list[int]], shares: tuple[float, float], seed: int
 ) -> None:
@@ -115,7 +115,7 @@ def test_proportions_stay_within_an_image_a_class_after_many_appends(
 
 
 @given(made=histories(), cut=st.floats(0.3, 1.0), seed=seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_images_that_came_first_do_not_depend_on_how_the_rest_comes(
     made: tuple[pd.DataFrame, np.ndarray, list[list[bool]]], cut: float, seed: int
 ) -> None:
@@ -151,7 +151,7 @@ def test_many_new_images_bring_every_class_to_its_proportions() -> None:
 
 
 @given(made=histories(), seed=seeds, data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_renamed_files_and_copies_in_another_order_change_no_side(
     made: tuple[pd.DataFrame, np.ndarray, list[list[bool]]], seed: int, data: st.DataObject
 ) -> None:
@@ -448,7 +448,7 @@ def test_an_image_that_was_drawn_into_test_stays_there_though_its_copy_is_given_
     contents=st.lists(st.integers(0, 40), min_size=24, max_size=24),
     test=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_nothing_new_changes_nothing_whatever_is_given(
     labels: list[str], given_split: list[str], contents: list[int], test: bool
 ) -> None:

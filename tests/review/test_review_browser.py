@@ -83,7 +83,7 @@ def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: Ma
         page.press(key)
     decide(page, "Enter", says="Saved")
     assert review.corrections()["cat/001.png"] == ("relabel", "dog")
-    assert shown(page)[0] == "Possible shortcut"  # a note on the way
+    assert shown(page)[0] == "Shortcut"  # a note on the way
     assert text(page, "progress-text") == "4 of 5 decided"
     before = review.corrections()
     for key in "krd1":
@@ -93,7 +93,7 @@ def test_a_whole_review_by_keyboard(page: Page, server: ReviewServer, review: Ma
     assert text(page, "state") == ""  # its label was kept; that says nothing of this
     assert text(page, "also") == ""
     page.press("p")
-    assert shown(page)[0] == "Possible shortcut"
+    assert shown(page)[0] == "Shortcut"
     assert review.corrections() == before
     page.press("n")
     decide(page, "k", says="Saved")
