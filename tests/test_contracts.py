@@ -173,7 +173,7 @@ def test_an_issue_is_ordered_answered_written_reviewed_and_reported(toy_issue: I
     write_findings(made.folder, table, fingerprint="f")
     assert "too_funny" in (made.folder / "audit.csv").read_text(encoding="utf-8")
     page = ReviewQueue(table, made.index).page_data({})
-    assert {"issue": "too_funny", "title": toy_issue.title, "question": toy_issue.question} in page["issues"]
+    assert {"issue": "too_funny", "title": toy_issue.short, "question": toy_issue.question} in page["issues"]
     (made.folder / "corrections.csv").write_text(f"path,action,issues\n{row['path']},keep,too_funny\n")
     assert made.snapshot.corrections[0].issues == ("too_funny",)
     (made.folder / "corrections.csv").unlink()

@@ -66,6 +66,7 @@ def audited(about: Subject) -> tuple[pd.DataFrame, dict[str, object]]:
     return audit.findings, {key: value for key, value in audit.summary.items() if key != "seconds"}
 
 
+@pytest.mark.slow
 def test_the_same_subject_gives_the_same_findings() -> None:
     (first, summary), (second, again) = audited(subject()), audited(subject())
     pd.testing.assert_frame_equal(first, second)
@@ -86,6 +87,7 @@ def test_wrong_labels_and_unreadable_files_are_found_and_counted() -> None:
     assert summary["labels"]["ceiling"]["value"] == pytest.approx(1 - noise["value"])
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_gone_and_nothing_else() -> None:
     table, _ = audited(subject())
     kept = table[table["issue"] == "label_error"]["image_id"].iloc[0]

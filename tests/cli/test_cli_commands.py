@@ -133,6 +133,7 @@ def test_other_data_is_refused(
     assert "other data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_renamed_class_folder_is_found_out(
     tiny_config: Path, tmp_path: Path, make_shapes: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_list_on_stdin_names_files_by_their_bytes(finished: Study, named: Path
 
 @posix
 @pytest.mark.parametrize("variables", ENCODINGS[:2])
+@pytest.mark.slow
 def test_a_study_of_such_names_is_reported_whole(
     shapes: Path, tiny_config: Path, tmp_path: Path, variables: dict[str, str]
 ) -> None:

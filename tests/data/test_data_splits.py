@@ -354,6 +354,7 @@ def indexes_with_clusters(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray]:
 
 @given(made=indexes_with_clusters(), test=fraction, val=fraction, seed=seeds)
 @settings(max_examples=80, deadline=None)
+@pytest.mark.slow
 def test_no_cluster_is_parted_or_it_is_an_error_that_names_a_class(
     made: tuple[pd.DataFrame, np.ndarray], test: float, val: float, seed: int
 ) -> None:
@@ -591,6 +592,7 @@ def keyed_indexes(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray]:
 
 @given(made=keyed_indexes(), random=st.randoms(use_true_random=False), data=st.data())
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_the_key_holds_no_paths_no_order_and_no_files_that_are_left_out(
     made: tuple[pd.DataFrame, np.ndarray], random: object, data: st.DataObject
 ) -> None:

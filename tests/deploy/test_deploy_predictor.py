@@ -33,6 +33,7 @@ def paths(inputs: list[ImageInput]) -> list[str]:
     return [given.path for given in inputs]
 
 
+@pytest.mark.slow
 def test_same_picture_has_the_same_answer_however_it_is_given(finished: Study, photos: list[Path]) -> None:
     arrays = [np.asarray(Image.open(path).convert("RGB")) for path in photos]
     expected = labels(bestiary.predict(finished.path, [str(path) for path in photos]))

@@ -195,6 +195,7 @@ def test_holm_by_hand():
 
 @settings(max_examples=15, deadline=None)  # statsmodels collects garbage in every call: 0.1 s
 @given(st.lists(st.integers(1, 1000).map(lambda n: n / 1000), min_size=1, max_size=12))
+@pytest.mark.slow
 def test_holm_never_lowers_a_p_value_nor_changes_their_order(p_values):
     adjusted = holm(p_values)
     assert all(p <= q + 1e-12 <= 1 + 1e-9 for p, q in zip(p_values, adjusted, strict=True))

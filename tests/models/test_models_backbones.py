@@ -102,6 +102,7 @@ def test_features_are_timms_own_pooled_features(name):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+@pytest.mark.slow
 def test_pooling_can_be_chosen(name):
     pixels = {"size_px": 64}
     averaged = build_backbone(model(name, pixels=pixels, head={"pooling": "avg"}))
@@ -117,6 +118,7 @@ def test_pooling_can_be_chosen(name):
     ("name", "total", "last"),
     [("resnet50", 23_508_032, 14_964_736), ("vgg16", 14_714_688, None)],
 )
+@pytest.mark.slow
 def test_the_notebooks_backbones_have_keras_parameter_counts(name, total, last):
     backbone = build_backbone(model(name, pixels={"size_px": 128, "fit": "squash"}))
     assert count(backbone.parameters()) == total
@@ -124,6 +126,7 @@ def test_the_notebooks_backbones_have_keras_parameter_counts(name, total, last):
         assert count(trainable_parameters(backbone, 1)) == last
 
 
+@pytest.mark.slow
 def test_vgg_keeps_positions_as_the_notebook_does():
     backbone = build_backbone(model("vgg16", pixels={"size_px": 128}))
     assert backbone.pooling == "flatten"

@@ -90,6 +90,7 @@ def test_a_file_with_another_classifier_or_none_fits(tmp_path, state, classes):
 @pytest.mark.parametrize(
     ("name", "dropped"), [("levit_128s", ("head",)), ("vgg11", ("pre_logits", "head")), ("resnet18", ("fc",))]
 )
+@pytest.mark.slow
 def test_a_file_needs_only_what_the_backbone_keeps(tmp_path, name, dropped):
     whole = timm.create_model(name, **({"img_size": 64} if name.startswith("levit") else {})).state_dict()
     save_file({key: value for key, value in whole.items() if not key.startswith(dropped)}, tmp_path / "w.safetensors")

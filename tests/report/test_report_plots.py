@@ -264,6 +264,7 @@ def test_a_class_called_like_a_colour_keeps_its_name():
     assert {"#0072b2", 'id="x" url(#y)'} <= found
 
 
+@pytest.mark.slow
 def test_figures_leave_the_global_state_alone():
     before = dict(mpl.rcParams)
     plots.class_counts(index_of({"cat": 2}))

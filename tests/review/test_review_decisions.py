@@ -53,6 +53,7 @@ def test_what_was_there_is_restored_with_who_and_when(server, review) -> None:
     assert review.rows() == {}
 
 
+@pytest.mark.slow
 def test_three_thousand_copies_are_decided_at_once(review) -> None:
     index = pd.concat(
         [

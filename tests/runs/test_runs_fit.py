@@ -205,6 +205,7 @@ def test_a_learner_is_not_handed_test_labels():
 
 
 @pytest.mark.parametrize("name", ["probe", "head", "cnn"])
+@pytest.mark.slow
 def test_the_same_config_gives_the_same_logits_with_cold_caches(lab, coloured, tmp_path, monkeypatch, name):
     first, again = lab.run(name), Lab(coloured, tmp_path / "again")
     monkeypatch.setenv("BESTIARY_CACHE", str(tmp_path / "another-cache"))

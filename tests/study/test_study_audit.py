@@ -165,6 +165,7 @@ def test_corrections_reach_every_later_stage(
     assert (read_splits(out).set_index("image_id")["split"] == splits["split"]).all()
 
 
+@pytest.mark.slow
 def test_what_a_person_kept_is_not_asked_again(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
     out = begun(faulty, tmp_path / "out", tiny_config)
     corrected(out, "bar/001.png", "keep")
@@ -271,6 +272,7 @@ def test_an_audit_whose_features_cannot_be_had_says_how_to_do_without(
     assert 'audit.backbone = "none"' in told
 
 
+@pytest.mark.slow
 def test_a_study_may_go_without_an_audit(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     call = ["study", str(faulty), "--out", out, "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
@@ -309,6 +311,7 @@ def test_a_group_column_is_no_copy(make_shapes: Shapes, tiny_config: Path, tmp_p
     assert (leakage["images_with_copies"], leakage["leaked_images"], leakage["difference"]) == (0, 0, None)
 
 
+@pytest.mark.slow
 def test_a_decision_made_while_models_train_is_for_the_next_run(
     faulty: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

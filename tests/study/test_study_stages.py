@@ -134,6 +134,7 @@ def test_relabelled_and_dropped_test_images_train_nothing_and_change_the_figures
     assert again.read_run("probe").figures["test_as_given"] is None
 
 
+@pytest.mark.slow
 def test_relabelled_training_images_train_every_model(place: Path, trained: list[str]) -> None:
     study = Study.open(place / "study")
     images = study.images
