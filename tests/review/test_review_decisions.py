@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from bestiary.audit.findings import Finding, findings_table, read_findings, write_findings
 from bestiary.audit.mark import marked
