@@ -20,7 +20,7 @@ from bestiary.report.words.wording import is_number
 
 
 def is_baseline(config: Mapping[str, Any]) -> bool:
-    """Whether a model looks at no image: its errors say nothing about them, and it is never chosen.
+    """Whether a model sees no image: its errors say nothing about them, and it is never chosen.
 
     Args:
         config: a model's config, or its row of the comparison.

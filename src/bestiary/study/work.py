@@ -28,7 +28,7 @@ class Stage:
         make: makes it of this key, writes it, and hands it to the snapshot.
         in_run: whether a whole study makes it, asked in its turn.
         on_demand: it takes no time to speak of: whoever needs it makes it.
-        always: its own command looks again in any case; `make` does no more than is needed.
+        always: its own command runs it in any case; `make` does no more than is needed.
     """
 
     name: str
