@@ -37,7 +37,7 @@ import pandas as pd
 
 from bestiary.config.schema import SPLITS, SplitConfig
 from bestiary.data.allotment import draw
-from bestiary.data.groups import group_ids
+from bestiary.data.groups import group_ids, least_of_group
 from bestiary.data.index import class_names, is_dropped, readable
 from bestiary.data.split_refusals import refuse_lacking, refuse_too_small
 from bestiary.errors import BestiaryError, CorrectionsError
@@ -319,10 +319,8 @@ def splits_fingerprint(
     clusters = _relevant(duplicates, config)
     # What ties images together is named by its least content. Groups themselves would take scipy's graphs, whose import
     # alone takes as long as all the rest of a study with nothing to do.
-    of_value = (
-        contents.groupby(images["group_given"].to_numpy()).transform("min").where(images["group_given"] != "", "")
-    )
-    of_cluster = [""] * len(images) if clusters is None else contents.groupby(clusters).transform("min").tolist()
+    of_value = np.where(images["group_given"] != "", least_of_group(contents, images["group_given"]), "").tolist()
+    of_cluster = [""] * len(images) if clusters is None else least_of_group(contents, clusters)
     # Where copies were given to two sides, it matters which of them bears which id.
     pairs = pd.DataFrame({"content": contents, "given": given}).drop_duplicates()
     parted = contents.isin(pairs.loc[pairs["content"].duplicated(), "content"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bestiary.config.schema import ModelConfig, StudyConfig
+from bestiary.data.groups import least_of_group
 from bestiary.evaluate.metrics import METRICS
 from bestiary.store.hashing import fingerprint, sha256_file
 
@@ -65,7 +66,7 @@ def figures_key(fit_key: str, logits_digest: str, images: pd.DataFrame) -> str:
     """
     scored = images[images["drawn"].isin(("val", "test"))]
     # A group is known by its members, not by its number.
-    first = scored.groupby("group_id")["image_id"].transform("min")
+    first = least_of_group(scored["image_id"], scored["group_id"])
     columns = [scored[name] for name in ("label", "label_given", "split", "drawn")]
     rows = sorted(zip(scored["image_id"], *columns, first, strict=True))
     return fingerprint([fit_key, logits_digest, rows, [metric.name for metric in METRICS], _FIGURE_RULES])
