@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from bestiary.config.schema import ModelConfig
+from bestiary.deploy import export as exporting
 from bestiary.deploy import predictor as predicting
 from bestiary.deploy.bundle import read_bundle
 from bestiary.deploy.export import export_model, load_classifier, preprocessing_from
@@ -96,3 +97,23 @@ def test_export_replaces_an_earlier_bundle_whole(bundle_folder: Path, finished: 
     assert not (bundle_folder / "left-over.txt").exists()
     assert not list(bundle_folder.parent.glob(".model.*"))
     read_bundle(bundle_folder)
+
+
+def test_the_network_is_converted_again_only_where_it_changed(
+    bundle_folder: Path, finished: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = []
+    real = exporting.write_onnx
+    monkeypatch.setattr(exporting, "write_onnx", lambda *given: converted.append(given) or real(*given))
+    name = read_bundle(bundle_folder).content["model"]
+    config = finished.config.model_copy(update={"export": finished.config.export.model_copy(update={"model": name})})
+    before = read_bundle(bundle_folder).content
+    export_model(Snapshot(bundle_folder.parent, config), key="another card")
+    after = read_bundle(bundle_folder).content
+    assert converted == []
+    assert after["fingerprint"] == "another card"
+    assert (after["files"], after["onnx"]) == (before["files"], before["onnx"])
+    (bundle_folder / "model.onnx").write_bytes(b"damaged")
+    export_model(Snapshot(bundle_folder.parent, config))
+    assert len(converted) == 1
+    assert read_bundle(bundle_folder).content["onnx"] == before["onnx"]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from bestiary.config.schema import ModelConfig
 from bestiary.data.geometry import Geometry
-from bestiary.deploy.bundle import CARD, FOLDER, ONNX, WEIGHTS, write_bundle_file
+from bestiary.deploy.bundle import BUNDLE, CARD, FOLDER, ONNX, WEIGHTS, read_bundle, write_bundle_file
 from bestiary.deploy.card import write_card
 from bestiary.deploy.card_facts import CardFacts, card_facts
 from bestiary.errors import BundleError, StudyError, UsageError
@@ -28,6 +28,7 @@ from bestiary.models.heads import Head
 from bestiary.runs.record import MODEL, RunRecord
 from bestiary.snapshot import Snapshot
 from bestiary.store.files import cannot_write
+from bestiary.store.hashing import fingerprint, sha256_file
 from bestiary.telemetry import import_openvino
 from bestiary.timing import now_utc
 
@@ -35,12 +36,12 @@ _OPSET = 17
 _TOLERANCE = 1e-3
 
 
-def export_model(snapshot: Snapshot, *, fingerprint: str = "") -> Path:
+def export_model(snapshot: Snapshot, *, key: str = "") -> Path:
     """Write the bundle of the chosen run.
 
     Args:
         snapshot: of a compared study; its config's `export.model` names the run, or "winner".
-        fingerprint: of the inputs, kept in `bundle.json`.
+        key: of the inputs, kept in `bundle.json`.
 
     Returns:
         The model folder.
@@ -70,7 +71,7 @@ def export_model(snapshot: Snapshot, *, fingerprint: str = "") -> Path:
                 index=snapshot.corrected,
                 splits=snapshot.splits,
             )
-            _fill(folder, snapshot, run, facts=facts, key=fingerprint)
+            _fill(folder, snapshot, run, facts=facts, key=key)
             _put_in_place(folder, place, aside=Path(temporary) / "old")
     except OSError as error:
         raise cannot_write(place, error) from error
@@ -89,21 +90,46 @@ def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, facts: CardFacts,
     shutil.copyfile(snapshot.paths.run(run.status.model) / MODEL, folder / WEIGHTS)
     preprocessing = preprocessing_from(run.environment["preprocessing"])
     names = run.fit["class_names"]
-    classifier = load_classifier(folder / WEIGHTS, model, preprocessing, class_count=len(names))
-    difference = write_onnx(folder / ONNX, classifier)
-    content = {
-        "model": run.status.model,
+    network = {
         "class_names": names,
         "preprocessing": preprocessing.as_dict(),
         "config": model.model_dump(mode="json"),
+        "bestiary_version": run.status.bestiary_version,
+    }
+    difference = _take_onnx(folder, snapshot.paths.model, network)
+    if difference is None:
+        classifier = load_classifier(folder / WEIGHTS, model, preprocessing, class_count=len(names))
+        difference = write_onnx(folder / ONNX, classifier)
+    content = {
+        **network,
+        "model": run.status.model,
         "precision": run.environment["precision"],
         "onnx": {"input": "pixels", "output": "probabilities", "max_difference_to_torch": difference},
         "exported_at": now_utc(),
-        "bestiary_version": run.status.bestiary_version,
         "fingerprint": key,
     }
     write_bundle_file(folder, content)
     write_card(folder / CARD, facts)
+
+
+def _take_onnx(folder: Path, place: Path, network: dict[str, Any]) -> float | None:
+    """Copy the ONNX file of the bundle in place where it is of this very network.
+
+    Returns:
+        How far it is from torch; None where nothing was copied.
+    """
+    if not (place / BUNDLE).exists():
+        return None
+    try:
+        before = read_bundle(place).content
+    except BundleError:  # a damaged bundle is made anew
+        return None
+    difference: float | None = before["onnx"]["max_difference_to_torch"]
+    same = fingerprint({name: before.get(name) for name in network}) == fingerprint(network)
+    if difference is None or not same or before["files"][WEIGHTS] != sha256_file(folder / WEIGHTS):
+        return None
+    shutil.copyfile(place / ONNX, folder / ONNX)
+    return difference
 
 
 def preprocessing_from(values: dict[str, Any]) -> Preprocessing:

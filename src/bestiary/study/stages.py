@@ -96,7 +96,7 @@ def _make_export(work: Work, key: str) -> None:
     from bestiary.deploy.export import export_model
 
     work.progress.say(f"  export {work.snapshot.config.export.model} to {work.paths.model.name}/")
-    export_model(work.snapshot, fingerprint=key)
+    export_model(work.snapshot, key=key)
 
 
 _ALL = (
