@@ -190,7 +190,8 @@ def test_every_damaged_file_of_a_study_is_made_anew(
     out = tmp_path / "out"
     call = ["study", str(shapes), "--out", str(out), "--config", str(tiny_config), "-q", "--set", "models.cnn.epochs=1"]
     assert run(call) == 0
-    files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name not in (".lock", "study.toml")]
+    kept = (".lock", "study.toml", "splits.parquet")
+    files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name not in kept]
     tables = {path: path.read_bytes() for path in files if path.suffix in (".parquet", ".csv", ".safetensors", ".onnx")}
     for path in files:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -200,6 +201,16 @@ def test_every_damaged_file_of_a_study_is_made_anew(
             assert path.read_bytes() == content, path
     assert (out / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     Study.open(out).read_run("cnn")
+
+    # What was drawn into test cannot be made anew: a person decides.
+    splits = out / "splits.parquet"
+    whole = splits.read_bytes()
+    splits.write_bytes(whole[: len(whole) // 2])
+    assert run(call) == 1
+    assert f"{splits} is damaged" in capsys.readouterr().err
+    assert splits.read_bytes() == whole[: len(whole) // 2]
+    assert run([*call, "--redraw"]) == 0
+    assert splits.read_bytes() == whole
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")

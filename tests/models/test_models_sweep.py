@@ -409,21 +409,22 @@ def test_a_study_keeps_records_and_exports_the_head_that_was_chosen(shapes, tmp_
     assert study.config.models["heads"].head.hidden == 16
     hidden = run.config["head"]["hidden"]
     assert hidden in (0, 7), "a head that does not move is not chosen"
-    choices = run.metrics["choices"]
+    choices = run.fit["choices"]
     assert len(choices["heads"]) == 6
     chosen = choices["heads"][choices["chosen"]]
     assert chosen["val_loss"] == min(row["val_loss"] for row in choices["heads"])
     assert chosen["hidden"] == hidden
     assert chosen["optimizer"] == run.config["optimizer"]["name"]
-    assert run.metrics["val"]["log_loss"]["value"] == pytest.approx(chosen["val_loss"], abs=1e-4)
-    assert len(run.history) == run.metrics["epochs"] == chosen["epochs"]
+    assert run.figures["val"]["log_loss"]["value"] == pytest.approx(chosen["val_loss"], abs=1e-4)
+    assert len(run.history) == run.fit["epochs"] == chosen["epochs"]
     assert choices in [row["choices"] for row in study.read_comparison()["models"]]
     stored = load_file(study.path / "runs" / "heads" / "model.safetensors")
-    assert run.metrics["parameters"]["trainable"] == sum(v.numel() for k, v in stored.items() if k.startswith("head."))
+    assert run.fit["parameters"]["trainable"] == sum(v.numel() for k, v in stored.items() if k.startswith("head."))
 
     bundle = read_bundle(study.path)
     assert bundle.content["config"]["head"]["hidden"] == hidden
-    test = run.predictions[run.predictions["split"] == "test"].merge(study.index()[["image_id", "path"]], on="image_id")
+    predictions = study.predictions("heads")
+    test = predictions[predictions["split"] == "test"].merge(study.index_table[["image_id", "path"]], on="image_id")
     found = predict(study.path, [str(shapes / path) for path in test["path"]])
     assert found["label"].tolist() == test["y_pred"].tolist()
     assert "6, chosen by validation loss" in (study.path / "report.html").read_text(encoding="utf-8")

@@ -58,7 +58,9 @@ def make_splits(work: Work, key: str) -> None:
     _say(work)
     _say_skipped(work)
     if previous is not None and (moved := len(moved_images(previous, drawn))):
-        work.progress.say(f"  {counted(moved, 'image')} changed sides: a new copy ties them to images of another side")
+        work.progress.say(
+            f"  {counted(moved, 'image')} changed sides, for new copies or for splits given with the data"
+        )
 
 
 def _say_skipped(work: Work) -> None:
