@@ -17,7 +17,7 @@ class RarestLearner:
         self._logits = np.zeros(class_count, dtype=np.float32)
 
     @classmethod
-    def build(cls, config: Any, class_count: int, *, device: torch.device, label: str) -> "RarestLearner":
+    def build(cls, config: Any, class_count: int, **options: Any) -> "RarestLearner":
         return cls(class_count)
 
     def prepare(self, images: pd.DataFrame, root: Path, **_: Any) -> None:

@@ -82,7 +82,7 @@ class Console:
                 """Nobody reads any more: be silent, where rich would end the process and the work with it."""
                 self.quiet = True
 
-        self._console = Stderr(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Stderr(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)

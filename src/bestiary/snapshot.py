@@ -34,7 +34,7 @@ from bestiary.store.files import read_json
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """The files of a study's folder: every name stands here and nowhere else."""
+    """Where the files of a study's folder lie. Rooms below name the files that they own themselves."""
 
     folder: Path
 
@@ -197,7 +197,7 @@ class Snapshot:
 
     @cached_property
     def splits(self) -> pd.DataFrame:
-        """`image_id, group_id, split, drawn`; `split` is empty where corrections drop the image."""
+        """`image_id, group_id, split, drawn, given`; `split` is empty where corrections drop the image."""
         return present(without(self.splits_table, self.corrected))
 
     @cached_property

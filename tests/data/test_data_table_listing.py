@@ -344,3 +344,22 @@ def test_rows_that_contradict_each_other_are_an_error(tmp_path: Path, second: st
 def test_folders_have_no_notes(tmp_path: Path) -> None:
     written(tmp_path / "d", "", "cat/1.jpg")
     assert table_notes(DataConfig(path=str(tmp_path / "d"))) == []
+
+
+def test_numbers_of_a_parquet_table_stay_whole_beside_empty_cells(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"path": ["a.png", "b.png", "c.png"], "label": [1, 2, None], "group": [7, None, 8]})
+    assert rows["label"].dtype == float
+    rows["label"], rows["group"] = rows["label"].astype("Int64"), rows["group"].astype("Int64")
+    found = listed(table(tmp_path, rows, "parquet"))
+    assert [(file.label, file.group) for file in found] == [("1", "7"), ("2", ""), ("", "8")]
+
+
+def test_a_column_that_pandas_saved_as_its_index_is_found(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"path": ["a.png"], "label": ["cat"]}).set_index("path")
+    assert listed(table(tmp_path, rows, "parquet")) == [Listed("a.png", "cat")]
+
+
+def test_a_cell_that_holds_a_list_is_an_error_that_names_the_table(tmp_path: Path) -> None:
+    path = table(tmp_path, pd.DataFrame({"path": ["a.png"], "label": [["cat", "dog"]]}), "parquet")
+    with pytest.raises(DataError, match=r"table\.parquet.*a cell holds a list"):
+        listed(path)

@@ -13,8 +13,9 @@ from bestiary.config.schema import ModelConfig
 from bestiary.deploy import export as exporting
 from bestiary.deploy import predictor as predicting
 from bestiary.deploy.bundle import read_bundle
-from bestiary.deploy.export import export_model, load_classifier, preprocessing_from
+from bestiary.deploy.export import export_model, load_classifier
 from bestiary.errors import BundleError
+from bestiary.models.backbones import preprocessing_from
 from bestiary.models.classifier import Portable
 from bestiary.snapshot import Snapshot
 from bestiary.study.study import Study

@@ -137,7 +137,7 @@ def test_a_study_of_which_nothing_ran_can_still_be_read(bench):
     found = compared(bench)
     assert (found["winner"], found["models"]) == (None, [])
     write_comparison(bench.snapshot.paths, found, key="f")
-    assert comparison_table(read_comparison(bench.snapshot.paths))["status"].tolist() == ["not run"]
+    assert comparison_table(read_comparison(bench.snapshot))["status"].tolist() == ["not run"]
 
 
 def test_a_model_that_was_never_trained_is_named(bench):
@@ -154,7 +154,7 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
     found = compared(bench)
     paths = bench.snapshot.paths
     write_comparison(paths, found, key="f")
-    assert read_comparison(paths) == {"format": 2, "fingerprint": "f", **found}
+    assert read_comparison(bench.snapshot) == {"format": 2, "fingerprint": "f", **found}
     assert has_comparison(bench.snapshot, "f")
     assert not has_comparison(bench.snapshot, "g")
     table = comparison_table(found)
@@ -170,8 +170,9 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
 
 
 def test_a_study_that_was_not_compared_says_so(bench):
+    bench.add("a", val=0.9, test=0.9)
     with pytest.raises(StudyError, match="bestiary compare"):
-        read_comparison(StudyPaths(bench.folder))
+        read_comparison(bench.snapshot)
 
 
 def test_a_comparison_of_an_older_bestiary_says_so(bench):
@@ -180,7 +181,7 @@ def test_a_comparison_of_an_older_bestiary_says_so(bench):
     del found["format"]
     bench.snapshot.paths.comparison.write_text(json.dumps(found))
     with pytest.raises(StudyError, match="older bestiary"):
-        read_comparison(bench.snapshot.paths)
+        read_comparison(bench.snapshot)
     assert not has_comparison(bench.snapshot, "f")
 
 

@@ -25,5 +25,5 @@ def find_similar_names(labels: pd.Series) -> list[Finding]:
             f"{most!a} ({counts[most]:,}) and {fewer!a} ({counts[fewer]:,}) differ only in {pair.reason}. Where they "
             "are one class, give them one name with data.rename."
         )
-        found.append(Finding("similar_classes", "high", 1.0, "rename", reason, label=most))
+        found.append(Finding("similar_classes", "high", 1.0, "rename", reason, label=most, suggestion=fewer))
     return found

@@ -82,8 +82,8 @@ def measure_leakage(
 
     Splits are scikit-learn's `train_test_split`, stratified where every class has two images and both parts room for
     all classes. The honest probe is fitted on train less every image whose group is in test; the leaky one on train
-    less as many images whose group is not, of the same classes as far as there are any, so that both see equally many
-    (fewer only where train has not so many others).
+    less as many images whose group is not, of the same classes as far as there are any, so that both see equally many;
+    where train has not so many others, on a random part of its images.
     The interval of the difference draws groups of copies again with each image's mean over the draws (percentile
     bootstrap): it holds for other photos of this kind, and does not treat overlapping test parts as independent.
     Draws in which nothing leaks count as no difference; where none leaks, nothing is fitted.
@@ -154,6 +154,8 @@ def _measure(
     honest = train[~in_test]
     others = _as_many(labels[train[in_test]], labels[honest], np.random.default_rng(seed))
     leaky = np.concatenate([train[in_test], np.delete(honest, others)])
+    if 0 < len(honest) < len(leaky):
+        leaky = np.random.default_rng(seed).choice(leaky, len(honest), replace=False)
     leaked = np.isin(groups[test], groups[train])
 
     def right(fitted_on: Groups) -> Flags:

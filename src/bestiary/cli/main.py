@@ -4,6 +4,7 @@ Results go to stdout, progress and remarks to stderr. Exit codes: 0 done, 1 fail
 not run), 2 wrong use, 130 interrupted.
 """
 
+import contextlib
 import os
 import sys
 import warnings
@@ -101,8 +102,12 @@ def main() -> None:
     prepare_streams()
     _silence_warnings()
     code = run(sys.argv[1:])
+    # After an error or Ctrl-C too: what was printed before it is the user's.
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
     # Taking the interpreter down takes 1.3 s once torch and OpenVINO are loaded. Nothing waits for it: files are closed
-    # where they are written, and stdout was flushed by `run`.
+    # where they are written.
     os._exit(code)
 
 

@@ -137,7 +137,7 @@ def _begin(
     progress: Progress,
 ) -> "Study":
     from bestiary.cli.printing import relative
-    from bestiary.config.recipes import DEFAULT_RECIPE, load_config
+    from bestiary.config.recipes import DEFAULT_RECIPE, load_config, model_names
     from bestiary.snapshot import StudyPaths
     from bestiary.study.study import Study
 
@@ -146,9 +146,9 @@ def _begin(
     recipe = recipe or DEFAULT_RECIPE
     place = default_out(data) if out is None else out
     config = load_config(recipe=recipe, file=config_file, overrides=overrides, models=models)
-    # A study that is there was checked when it was begun, and is spared the import of torch where nothing is to do.
-    if not StudyPaths(place).config.exists():
-        _check_backbones(config, models, of_recipe=load_config(recipe=recipe, file=config_file).models)
+    # A study that goes on was checked when it was begun, and is spared the import of torch where nothing is to do.
+    if when_there == "force" or not StudyPaths(place).config.exists():
+        _check_backbones(config, models, of_recipe=model_names(recipe=recipe, file=config_file))
     begun = Study.create(
         data,
         place,
@@ -210,5 +210,5 @@ def _check_backbones(config: "StudyConfig", models: Sequence[str], *, of_recipe:
                 raise
             raise ConfigError(
                 f"--model {name}: {did_you_mean(name, of_recipe)}it is no model of the recipe, which has "
-                f"{', '.join(of_recipe)}; and as an architecture: {error}"
+                f"{', '.join(of_recipe) or 'none'}; and as an architecture: {error}"
             ) from error

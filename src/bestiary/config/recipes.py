@@ -105,6 +105,12 @@ def load_config(
     return parse_config(wanted, origin=f"{origin} with {' and '.join(given)}" if given else origin)
 
 
+def model_names(*, recipe: str, file: Path | None) -> list[str]:
+    """The models that a recipe or a file names, unchecked: a file may become whole by `--model` and `--set` alone."""
+    text, origin = (get_recipe(recipe).text, f"recipe {recipe}") if file is None else (_read(file), str(file))
+    return _model_names(_parse_toml(text, origin=origin))
+
+
 def _parse_toml(text: str, *, origin: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)

@@ -3,7 +3,7 @@
 In: plain mappings (from TOML). Out: a frozen `StudyConfig` in which every `auto` that can be resolved without
 reading data or weights is resolved. Owns `study.toml` together with `recipes`, which reads and writes it.
 
-Every field's description is also its documentation: `bestiary recipes show` and the docs print from here.
+Every field's description is also its documentation: `bestiary recipes keys` and the docs print from here.
 """
 
 import re

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from bestiary.errors import DataError
 
 UTF_8, WINDOWS_1252 = "UTF-8", "Windows-1252"
+SURPLUS = "it has more values than there are columns: put quotes around a value with a comma in it"
 _DELIMITERS = ",;\t|"
 _SAVE_AGAIN = "Save the file again as 'CSV UTF-8'"
 # The mark of UTF-32 begins with that of UTF-16: it is looked for first.

@@ -103,8 +103,7 @@ def _known_facts(previous: pd.DataFrame | None) -> dict[str, tuple[ImageFacts, s
 def _unique_ids(index: pd.DataFrame) -> pd.Series:
     contents = index["sha256"].where(index["sha256"] != "", index["path"].map(lambda path: sha256_bytes(path.encode())))
     short = contents.str[:20]
-    # A table may name a path twice, in any order: labels decide.
-    order = index.assign(short=short).sort_values(["path", "label"], kind="stable")
+    order = index.assign(short=short).sort_values("path", kind="stable")
     copy_number = order.groupby("short").cumcount().reindex(index.index)
     return short.where(copy_number == 0, short + "-" + copy_number.astype(str))
 

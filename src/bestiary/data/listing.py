@@ -4,31 +4,20 @@ In: `data` of a config. Out: one `Listed` a file, in a fixed order, none left ou
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from bestiary.config.schema import DataConfig
 from bestiary.data.datasets import data_root, default_rename, is_table
 from bestiary.data.folders.layout import EMPTY_FOLDER, SPLIT_FOLDERS, Layout, empty_folders, read_layout
 from bestiary.data.folders.walk import SIDECAR_FILE, SYSTEM_FILE, Found, walk
-from bestiary.data.table_listing import read_image_table
+from bestiary.data.table_listing import Listed, read_image_table
 from bestiary.errors import ConfigError, DataError
+from bestiary.plurals import counted
 
 __all__ = ["NO_IMAGES", "SIDECAR_FILE", "SPLIT_FOLDERS", "SYSTEM_FILE", "Listed", "list_files"]
 
 # Rows of these errors stand for no image: nothing is lost, and nothing is to be fixed one by one.
 NO_IMAGES = (SYSTEM_FILE, SIDECAR_FILE, EMPTY_FOLDER)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file that the data set has. `error` says why it is left out before anybody opened it."""
-
-    path: str
-    label: str = ""
-    split: str = ""
-    group: str = ""
-    error: str = ""
 
 
 def list_files(data: DataConfig) -> list[Listed]:
@@ -41,18 +30,13 @@ def list_files(data: DataConfig) -> list[Listed]:
             splits or classes.
     """
     root = data_root(data.path)
-    listed = _from_table(data) if is_table(data.path) else _from_folder(root, data)
+    listed = read_image_table(data, split_names=SPLIT_FOLDERS).rows if is_table(data.path) else _from_folder(root, data)
     return _renamed(listed, data.rename or default_rename(data.path), strict=bool(data.rename))
 
 
 def table_notes(data: DataConfig) -> list[str]:
     """What a person should know of how a table is read, such as where its split comes from; none for folders."""
     return read_image_table(data, split_names=SPLIT_FOLDERS).notes if is_table(data.path) else []
-
-
-def _from_table(data: DataConfig) -> list[Listed]:
-    rows = read_image_table(data, split_names=SPLIT_FOLDERS).rows
-    return [Listed(row.path, row.label, row.split, row.group, row.error) for row in rows]
 
 
 def _from_folder(root: Path, data: DataConfig) -> list[Listed]:
@@ -66,10 +50,9 @@ def _from_folder(root: Path, data: DataConfig) -> list[Listed]:
     if not listed:
         raise DataError(f"{root} is empty: it should hold one folder a class, with that class's images in it")
     if not any(file.label for file in listed):
-        files = "1 file" if len(listed) == 1 else f"{len(listed)} files"
         raise DataError(
-            f"{root} holds {files} but no class folders: put each class's images into a folder named "
-            "after the class, or give a CSV with the columns path and label"
+            f"{root} holds {counted(len(listed), 'file')} but no class folders: put each class's images into a "
+            "folder named after the class, or give a CSV with the columns path and label"
         )
     return listed + [Listed(path=path, error=EMPTY_FOLDER) for path in empty_folders(found, layout)]
 

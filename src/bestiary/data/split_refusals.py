@@ -12,6 +12,7 @@ import pandas as pd
 from bestiary.config.schema import SPLITS
 from bestiary.data.groups import group_ids
 from bestiary.errors import SplitError
+from bestiary.plurals import counted
 
 _NAMED = 10
 _REDRAW = "draw all images anew with `bestiary split STUDY --redraw`"
@@ -104,8 +105,8 @@ def _refuse_groups(
     raise SplitError(
         f"no {side} image of {_listed(lacking)}: copies, and images of one group value, stay on one side, and "
         f"{_these(lacking)} {'has' if len(lacking) == 1 else 'have'} too few groups of them. Those of "
-        f"{str(lacking.index[0])!r} are {_count(len(largest), 'group')}, the largest of "
-        f"{_count(int(largest.max()), 'image')}. {fix}"
+        f"{str(lacking.index[0])!r} are {counted(len(largest), 'group')}, the largest of "
+        f"{counted(int(largest.max()), 'image')}. {fix}"
     )
 
 
@@ -113,13 +114,9 @@ def _these(classes: pd.Series) -> str:
     return "this class" if len(classes) == 1 else "these classes"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _listed(classes: pd.Series) -> str:
     """Class names with their sizes, up to ten."""
-    shown = [f"{str(name)!r} ({_count(int(size), 'image')})" for name, size in classes.iloc[:_NAMED].items()]
+    shown = [f"{str(name)!r} ({counted(int(size), 'image')})" for name, size in classes.iloc[:_NAMED].items()]
     more = len(classes) - len(shown)
     return ("class " if len(classes) == 1 else "classes ") + ", ".join(shown) + (f" and {more} more" if more else "")
 

@@ -1,6 +1,6 @@
 """Image tables: a CSV or Parquet table → the files that it names, with their label, split and group.
 
-In: `data` of a config. Out: an `ImageTable`: one `TableRow` a file, in the table's order, and notes on how the table
+In: `data` of a config. Out: an `ImageTable`: one `Listed` a file, in the table's order, and notes on how the table
 was read. Owns no file, and opens no image.
 
 Columns are found by their names, in any case where only one fits; `auto` takes a column named `split` or `group` where
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bestiary.config.schema import AUTO_COLUMN, DataConfig
-from bestiary.data.delimited import UTF_8, WINDOWS_1252, list_problems, read_delimited
+from bestiary.data.delimited import SURPLUS, UTF_8, WINDOWS_1252, list_problems, read_delimited
 from bestiary.errors import ConfigError, DataError
 
 # What each column is looked for as where the config says `auto`.
@@ -27,8 +27,8 @@ _COLUMNS = ("path_column", "label_column", *_AUTO_NAMES)
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """A file that a table names. `error` says why it is left out before anybody opened it."""
+class Listed:
+    """A file that the data set has. `error` says why it is left out before anybody opened it."""
 
     path: str
     label: str = ""
@@ -47,7 +47,7 @@ class ImageTable:
         notes: what a person should know of how the table was read, a sentence each, such as where the split came from.
     """
 
-    rows: list[TableRow]
+    rows: list[Listed]
     columns: dict[str, str]
     notes: list[str]
 
@@ -114,10 +114,10 @@ def read_image_table(data: DataConfig, *, split_names: Mapping[str, str]) -> Ima
     return ImageTable([_row(entry) for entry in entries], used, notes)
 
 
-def _row(entry: _Entry) -> TableRow:
+def _row(entry: _Entry) -> Listed:
     if not entry.path:
-        return TableRow(entry.place, entry.label, entry.split, entry.group, "has no path")
-    return TableRow(entry.path, entry.label, entry.split, entry.group, "" if entry.label else "has no label")
+        return Listed(entry.place, entry.label, entry.split, entry.group, "has no path")
+    return Listed(entry.path, entry.label, entry.split, entry.group, "" if entry.label else "has no label")
 
 
 def _notes(
@@ -157,8 +157,7 @@ def _read_csv(path: Path, data: DataConfig) -> _Table:
         raise DataError(f"{path} is empty: it should begin with the names of the columns, such as path,label")
     surplus = [f"line {row.line}" for row in table.rows if table.has_surplus(row)]
     if surplus:
-        why = "it has more values than there are columns: put quotes around a value with a comma in it"
-        raise DataError(list_problems(str(path), [f"{line}: {why}" for line in surplus]))
+        raise DataError(list_problems(str(path), [f"{line}: {SURPLUS}" for line in surplus]))
     return _Table(
         head=table.head,
         places=[f"line {row.line}" for row in table.rows],
@@ -169,15 +168,27 @@ def _read_csv(path: Path, data: DataConfig) -> _Table:
 
 def _read_parquet(path: Path) -> _Table:
     try:
-        table = pd.read_parquet(path)
+        # An integer column with an empty cell stays one of integers.
+        table = pd.read_parquet(path, dtype_backend="numpy_nullable")
     # pandas and pyarrow raise several kinds of error on a damaged table; all of them mean just that.
     except Exception as error:
         raise DataError(f"cannot read the table {path}: {' '.join(str(error).split())}") from error
+    if any(name is not None for name in table.index.names):
+        table = table.reset_index()
     return _Table(
         head=[str(name) for name in table.columns],
         places=[f"row {number + 1}" for number in range(len(table))],
-        read_column=lambda column: ["" if pd.isna(value) else str(value) for value in table.iloc[:, column]],
+        read_column=lambda column: [_text(value, path) for value in table.iloc[:, column]],
     )
+
+
+def _text(value: object, path: Path) -> str:
+    if not pd.api.types.is_scalar(value):
+        raise DataError(
+            f"{path}: a cell holds a list or a record, {value!r:.60}. Write one text or number a cell, or name another "
+            "column"
+        )
+    return "" if pd.isna(value) else str(value)
 
 
 # --- columns

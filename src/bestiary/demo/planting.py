@@ -1,4 +1,4 @@
-"""Planting: a set of drawn digits with faults of every kind that the audit knows, and a list of them.
+"""Planting: a set of drawn digits with faults of 17 kinds that the audit finds, and a list of them.
 
 In: a folder and a seed. Out: `train/<class>/` and `test/<class>/` below it, and the faults. The same seed gives the
 same bytes. Each file with a fault is named after it.

@@ -10,6 +10,7 @@ from typing import Any
 
 from bestiary.deploy.card_facts import CardFacts, CardFigure, ChoiceFacts, LabelFacts, SplitFacts
 from bestiary.evaluate.intervals import Interval
+from bestiary.plurals import counted
 from bestiary.store.files import write_text
 
 _SPLIT_WORDS = {"train": "training", "val": "validation", "test": "test"}
@@ -100,7 +101,7 @@ Normalisation is inside.
 def _sizes(split: SplitFacts) -> str:
     sizes = split.sizes
     return (
-        f"{_counted(sizes['train'], 'image')} for training, {sizes['val']:,} for validation (every choice is made on "
+        f"{counted(sizes['train'], 'image')} for training, {sizes['val']:,} for validation (every choice is made on "
         f"them), {sizes['test']:,} for test."
     )
 
@@ -126,7 +127,7 @@ def _copies_sentence(split: SplitFacts) -> str:
         kind = "images that belong together (copies, or one group)" if split.has_groups else "copies"
         verb = "is" if split.straddling == 1 else "are"
         which = "test" if split.straddling_test else "validation"
-        sets = f"{_counted(split.straddling, 'set')} of {kind}"
+        sets = f"{counted(split.straddling, 'set')} of {kind}"
         return f"{sets} {verb} in more than one split: the {which} figures are too high."
     groups = "; so are the images of one group" if split.has_groups else ""
     if split.together == "near":
@@ -151,7 +152,7 @@ def label_sentences(labels: LabelFacts) -> str:
 def _changes(relabelled: int, dropped: int) -> str:
     parts = [(relabelled, "relabelled"), (dropped, "dropped")]
     return " and ".join(
-        f"{_counted(count, 'image') if number == 0 else f'{count:,}'} {'was' if count == 1 else 'were'} {word}"
+        f"{counted(count, 'image') if number == 0 else f'{count:,}'} {'was' if count == 1 else 'were'} {word}"
         for number, (count, word) in enumerate([part for part in parts if part[0]])
     )
 
@@ -164,7 +165,7 @@ def choice_sentences(model: str, choices: ChoiceFacts) -> str:
         return f"{made}The model itself was named by its user{other}."
     if not choices.rivals:
         return f"{made}No other model was trained."
-    rivals = _counted(choices.rivals + 1, "model")
+    rivals = counted(choices.rivals + 1, "model")
     return f"{made}Of {rivals}, this one has the best validation accuracy."
 
 
@@ -178,7 +179,7 @@ def _weakest_sentence(facts: CardFacts) -> str:
         return "No class has a test image."
     if weakest.f1 >= 1:
         return "No test image was misclassified."
-    images = _counted(weakest.support, "image")
+    images = counted(weakest.support, "image")
     return f"Weakest class on test: `{_plain(weakest.class_name)}`, F1 {weakest.f1:.3f} on {images}."
 
 
@@ -195,10 +196,6 @@ def _limits(facts: CardFacts) -> str:
         limits.append("Labels were taken as they came. Wrong ones in test change the figures.")
     limits.append("A probability is the model's own; it has not been calibrated.")
     return "\n".join(f"- {limit}" for limit in limits)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -17,12 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bestiary.config.schema import ModelConfig
-from bestiary.data.geometry import Geometry
 from bestiary.deploy.bundle import BUNDLE, CARD, FOLDER, ONNX, WEIGHTS, read_bundle, write_bundle_file
 from bestiary.deploy.card import write_card
 from bestiary.deploy.card_facts import CardFacts, card_facts
 from bestiary.errors import BundleError, StudyError, UsageError
-from bestiary.models.backbones import Preprocessing, rebuild_backbone
+from bestiary.models.backbones import Preprocessing, preprocessing_from, rebuild_backbone
 from bestiary.models.classifier import Classifier, Portable
 from bestiary.models.heads import Head
 from bestiary.runs.record import MODEL, RunRecord
@@ -79,9 +78,15 @@ def export_model(snapshot: Snapshot, *, key: str = "") -> Path:
 
 
 def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
-    if place.exists():
+    replaces = place.exists()
+    if replaces:
         place.rename(aside)
-    folder.rename(place)
+    try:
+        folder.rename(place)
+    except OSError:
+        if replaces:
+            aside.rename(place)
+        raise
 
 
 def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, facts: CardFacts, key: str) -> None:
@@ -130,11 +135,6 @@ def _take_onnx(folder: Path, place: Path, network: dict[str, Any]) -> float | No
         return None
     shutil.copyfile(place / ONNX, folder / ONNX)
     return difference
-
-
-def preprocessing_from(values: dict[str, Any]) -> Preprocessing:
-    """Preprocessing as a run's record or a bundle states it."""
-    return Preprocessing(Geometry(**values["geometry"]), mean=tuple(values["mean"]), std=tuple(values["std"]))
 
 
 def load_classifier(path: Path, model: ModelConfig, preprocessing: Preprocessing, *, class_count: int) -> Classifier:

@@ -2,7 +2,7 @@
 
 In: an exported model, and images: files, folders, globs, bytes, Pillow images or arrays. Out: one row an image: `path,
 label, probability`, the next most probable classes, and `error`. An image that cannot be read is a row with its error
-and no label. No torch here where OpenVINO is installed: one image takes a second or two, most of it start-up.
+and no label. No torch here where OpenVINO is installed: one image takes about a second, most of it start-up.
 """
 
 import importlib.util
@@ -160,7 +160,8 @@ def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
     import torch
 
     from bestiary.config.schema import ModelConfig
-    from bestiary.deploy.export import load_classifier, preprocessing_from
+    from bestiary.deploy.export import load_classifier
+    from bestiary.models.backbones import preprocessing_from
     from bestiary.models.classifier import Portable
 
     model = ModelConfig.model_validate(bundle.content["config"])

@@ -1,4 +1,4 @@
-"""Scoring: logits, true classes and groups → the figures of a split. The only place where test labels meet logits.
+"""Scoring: logits, true classes and groups → the figures of a split. `runs.evaluation` alone calls it on test labels.
 
 In: arrays. Out: plain values for `figures.json`. No torch, no file here.
 

@@ -206,6 +206,11 @@ def build_backbone(config: ModelConfig) -> Backbone:
     return _assemble(config, network, replace(preprocessing, geometry=geometry), source=config.weights)
 
 
+def preprocessing_from(values: dict[str, Any]) -> Preprocessing:
+    """Preprocessing as a run's record or a bundle states it."""
+    return Preprocessing(Geometry(**values["geometry"]), mean=tuple(values["mean"]), std=tuple(values["std"]))
+
+
 def rebuild_backbone(config: ModelConfig, preprocessing: Preprocessing) -> Backbone:
     """The same backbone with weights yet to be loaded, for an exported model."""
     with seeded(config.seed):

@@ -95,12 +95,7 @@ class FrozenLearner(NetworkLearner):
             f"  train {self._label}: L-BFGS in {time.perf_counter() - start:.1f} s, C = {probe.c:g} chosen on val"
         )
         self.classifier.head = probe.head
-        choices = {
-            "C": probe.c,
-            "tried": [{"C": c, "val_loss": loss} for c, loss in probe.tried.items()],
-            "converged": probe.converged,
-        }
-        return Outcome((), 0, choices, parameters)
+        return Outcome((), 0, probe.choices(), parameters)
 
     def logits(self, positions: Positions) -> Logits:
         source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))

@@ -89,6 +89,8 @@ class GradientLearner(NetworkLearner):
 
     def logits(self, positions: Positions) -> Logits:
         source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))
+        # After `load` the network is still on the CPU.
+        self.classifier.to(self._device).to(memory_format=torch.channels_last)
         with self._fast():
             return predict_logits(
                 self._loop(), source, batch_size=self._config.batch_size, device=self._device, precision=self._precision

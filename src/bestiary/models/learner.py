@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from bestiary.config.schema import ModelConfig
-from bestiary.models.backbones import Backbone, build_backbone
+from bestiary.models.backbones import Backbone, Preprocessing, build_backbone, rebuild_backbone
 from bestiary.models.classifier import Classifier
 from bestiary.models.devices import describe_device, resolve_precision, seeded
 from bestiary.models.heads import Head
@@ -61,12 +61,20 @@ class Learner(Protocol):
     """One model, from its config to logits. Call `prepare`, then `fit` or `load`, then `logits`."""
 
     @classmethod
-    def build(cls, config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Self:
+    def build(
+        cls,
+        config: ModelConfig,
+        class_count: int,
+        *,
+        device: torch.device,
+        label: str,
+        preprocessing: Preprocessing | None = None,
+    ) -> Self:
         """A learner with the weights that it begins with; see `build_learner`."""
 
     @property
     def classifier(self) -> Classifier | None:
-        """The fitted network, on the CPU; None for a baseline."""
+        """The network; None for a baseline."""
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
         """Decode the images, and run frozen passes over them. No labels are read."""
@@ -93,7 +101,14 @@ class Learner(Protocol):
         """Device, engine, precision, preprocessing: for the run's record."""
 
 
-def build_learner(config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Learner:
+def build_learner(
+    config: ModelConfig,
+    class_count: int,
+    *,
+    device: torch.device,
+    label: str,
+    preprocessing: Preprocessing | None = None,
+) -> Learner:
     """The learner that a config asks for, with its weights.
 
     Args:
@@ -101,6 +116,7 @@ def build_learner(config: ModelConfig, class_count: int, *, device: torch.device
         class_count: how many classes.
         device: where to compute.
         label: the model's name, for progress bars.
+        preprocessing: of a saved run, whose weights replace all others: none are fetched.
 
     Raises:
         ConfigError: no such architecture, or an impossible geometry.
@@ -108,7 +124,7 @@ def build_learner(config: ModelConfig, class_count: int, *, device: torch.device
     """
     module, _, name = config.kind.learner.partition(":")
     kind: type[Learner] = getattr(import_module(module), name)
-    return kind.build(config, class_count, device=device, label=label)
+    return kind.build(config, class_count, device=device, label=label, preprocessing=preprocessing)
 
 
 class NetworkLearner:
@@ -126,8 +142,16 @@ class NetworkLearner:
         classifier.freeze_all_but(config.trainable_stages)
 
     @classmethod
-    def build(cls, config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> Self:
-        backbone = build_backbone(config)
+    def build(
+        cls,
+        config: ModelConfig,
+        class_count: int,
+        *,
+        device: torch.device,
+        label: str,
+        preprocessing: Preprocessing | None = None,
+    ) -> Self:
+        backbone = build_backbone(config) if preprocessing is None else rebuild_backbone(config, preprocessing)
         with seeded(config.seed):
             head = Head(backbone.feature_count, class_count, hidden=config.head.hidden, dropout=config.head.dropout)
         return cls(config, Classifier(backbone, head), class_count, device=device, label=label)

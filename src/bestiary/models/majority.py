@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from bestiary.config.schema import ModelConfig
+from bestiary.models.backbones import Preprocessing
 from bestiary.models.learner import Description, Labelled, Logits, Outcome, Positions, State
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
@@ -24,7 +25,15 @@ class MajorityLearner:
         self._logits = np.zeros(class_count, dtype=np.float32)
 
     @classmethod
-    def build(cls, config: ModelConfig, class_count: int, *, device: torch.device, label: str) -> "MajorityLearner":
+    def build(
+        cls,
+        config: ModelConfig,
+        class_count: int,
+        *,
+        device: torch.device,
+        label: str,
+        preprocessing: Preprocessing | None = None,
+    ) -> "MajorityLearner":
         return cls(class_count)
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:

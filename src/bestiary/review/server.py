@@ -23,11 +23,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bestiary.audit.findings import TABLE_NAME, read_findings
+from bestiary.audit.findings import read_findings
 from bestiary.audit.mark import is_of
 from bestiary.config.recipes import read_study_config
 from bestiary.data.datasets import data_root
-from bestiary.data.index import FILE_NAME as INDEX_NAME
 from bestiary.data.index import read_index
 from bestiary.errors import StudyError, UsageError
 from bestiary.review.decisions import Decisions
@@ -36,6 +35,7 @@ from bestiary.review.opening import in_browser
 from bestiary.review.pictures import Pictures
 from bestiary.review.queue import Progress, ReviewQueue
 from bestiary.review.routes import Routes, text
+from bestiary.snapshot import StudyPaths
 
 MOST_BODY_BYTES = 16 * 2**20  # room for `decisions.MOST_CHANGES`
 _MOST_REFUSED_BYTES = 256 * 1024  # of a stranger's body, read so that the answer arrives; a longer one is not read
@@ -133,13 +133,14 @@ class ReviewServer:
 
 
 def _read_study(study_dir: Path) -> tuple[Any, Any, Any]:
-    for name in ("study.toml", INDEX_NAME, TABLE_NAME):
-        if not (study_dir / name).is_file():
-            raise StudyError(f"{study_dir} has no {name}: make it first with `bestiary audit {study_dir}`")
+    paths = StudyPaths(study_dir)
+    for file in (paths.config, paths.index, paths.findings):
+        if not file.is_file():
+            raise StudyError(f"{study_dir} has no {file.name}: make it first with `bestiary audit {study_dir}`")
     index = read_index(study_dir)
     if not is_of(study_dir, index):
         raise StudyError(f"the data changed after the audit: run `bestiary audit {study_dir}`")
-    return read_study_config(study_dir / "study.toml"), index, read_findings(study_dir)
+    return read_study_config(paths.config), index, read_findings(study_dir)
 
 
 class _Http(ThreadingHTTPServer):

@@ -5,7 +5,7 @@ In: the record of a run, and images with labels and groups. Out: figures with in
 This is the one place where test labels meet logits. `test_scored_at` is when they first did so for these weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
         images: `image_id, label, label_given, split, drawn, group_id`.
 
     Returns:
-        `class_names`; `val` and `test` (see `evaluate.metrics.split_figures`); `test_as_given`, or None.
+        `class_names`; `val` and `test` (see `evaluate.scoring.split_figures`); `test_as_given`, or None.
     """
     names = logits.class_names
     figures: dict[str, Any] = {"class_names": list(names)}
@@ -133,8 +133,3 @@ def _class_numbers(labels: pd.Series, names: Sequence[str]) -> npt.NDArray[np.in
 
 def _groups(images: pd.DataFrame) -> npt.NDArray[np.int64]:
     return pd.factorize(images["group_id"])[0].astype(np.int64)
-
-
-def accuracy_of(figures: Mapping[str, Any], split: str) -> float:
-    """The accuracy of a split, in [0, 1]."""
-    return float(figures[split]["accuracy"]["value"])

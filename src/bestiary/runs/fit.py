@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.errors import StudyError, TrainingError, WeightsError
+from bestiary.models.backbones import preprocessing_from
 from bestiary.models.devices import pick_device
 from bestiary.models.learner import Labelled, Learner, Outcome, State, build_learner
 from bestiary.progress import SILENT, Progress
@@ -26,6 +27,7 @@ from bestiary.runs.evaluation import lacking
 from bestiary.runs.record import (
     CHECKPOINT,
     MODEL,
+    RUN,
     Logits,
     RunStatus,
     read_logits,
@@ -112,6 +114,7 @@ def _fit(
         progress=progress,
     )
     clock.add("fit", time.perf_counter() - start)
+    (folder / RUN).unlink(missing_ok=True)  # what is overwritten from here on is no longer its
     write_weights(folder / MODEL, learner.state())
 
     start = time.perf_counter()
@@ -178,7 +181,14 @@ def add_logits(
     record, logits = read_run(folder), read_logits(folder)
     new = _in_order(lacking(logits.image_ids, images))
     model = ModelConfig.model_validate(record.config)
-    learner = build_learner(model, len(logits.class_names), device=pick_device(config.device), label=folder.name)
+    seen = record.environment.get("preprocessing")
+    learner = build_learner(
+        model,
+        len(logits.class_names),
+        device=pick_device(config.device),
+        label=folder.name,
+        preprocessing=preprocessing_from(seen) if seen else None,
+    )
     try:
         learner.load(load_file(folder / MODEL))
     except (RuntimeError, SafetensorError) as error:

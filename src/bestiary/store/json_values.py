@@ -4,6 +4,7 @@ In: mappings, sequences, frames, numpy numbers, anything. Out: dicts, lists, str
 """
 
 import math
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 
@@ -12,6 +13,8 @@ def plain(value: Any) -> Any:
 
     A DataFrame becomes its rows, what JSON cannot say its text.
     """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "to_dict"):

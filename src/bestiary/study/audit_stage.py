@@ -85,8 +85,13 @@ def clusters_key(work: Work) -> str:
 def _feature_settings(work: Work) -> dict[str, object]:
     wanted = work.snapshot.config.audit
     settings = wanted.model_dump(mode="json", include={"backbone", "weights", "pixels"})
-    # The content of a weights file counts, not where it lies.
-    return {**settings, "weights": weights_digest(wanted.weights)} if is_local(wanted.weights) else settings
+    if not is_local(wanted.weights):
+        return settings
+    # The content of a weights file counts, not where it lies; of one that is gone, what the audit says it was.
+    digest = weights_digest(wanted.weights)
+    if not digest and work.paths.audit_summary.is_file():
+        digest = (work.snapshot.summary.get("features") or {}).get("weights", "")
+    return {**settings, "weights": digest}
 
 
 def has_clusters(work: Work, key: str) -> bool:

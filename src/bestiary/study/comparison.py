@@ -20,7 +20,7 @@ from bestiary.evaluate.paired import compare_paired, holm
 from bestiary.runs.evaluation import right_by_image
 from bestiary.runs.record import RunRecord, read_logits
 from bestiary.snapshot import Snapshot, StudyPaths
-from bestiary.store.files import read_json, write_json, write_text
+from bestiary.store.files import write_json, write_text
 
 FORMAT = 2
 
@@ -71,6 +71,9 @@ def _versus_winner(snapshot: Snapshot, ranked: list[str], winner: str | None) ->
     for name, result, p_value in zip(others, compared, adjusted, strict=True):
         versus[name] = {
             "difference": result.difference.as_dict(),
+            "test": "McNemar\u2019s test"
+            if len(set(groups.tolist())) == len(groups)
+            else "the exact paired test of groups",
             "p_value": result.p_value,
             "p_value_holm": p_value,
             "significant": p_value < 0.05,
@@ -138,19 +141,17 @@ def _spreadsheet(comparison: dict[str, Any]) -> str:
     return str(comparison_table(comparison).to_csv(index=False, lineterminator="\n"))
 
 
-def read_comparison(paths: StudyPaths) -> dict[str, Any]:
+def read_comparison(snapshot: Snapshot) -> dict[str, Any]:
     """Read `comparison.json`.
 
     Raises:
         StudyError: the study has not been compared, or by an older bestiary.
         BestiaryError: the file is damaged; names it.
     """
-    path = paths.comparison
+    path, folder = snapshot.paths.comparison, snapshot.paths.folder
     if not path.exists():
-        raise StudyError(f"{paths.folder} has no {path.name}: run `bestiary compare {paths.folder}`")
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise BestiaryError(f"{path} is damaged. Delete it and run the command again.")
+        raise StudyError(f"{folder} has no {path.name}: run `bestiary compare {folder}`")
+    content = snapshot.comparison
     if content.get("format") != FORMAT:
         raise StudyError(
             f"{path} is of an older bestiary: run `bestiary study` with the same arguments, which redoes it"

@@ -123,7 +123,7 @@ class StudyContents:
 
     def read_comparison(self) -> dict[str, Any]:
         """What `comparison.json` holds: every figure with its interval, and the paired tests."""
-        return read_comparison(self._paths)
+        return read_comparison(Snapshot(self.path, self._config))
 
     def _refuse_unknown(self, models: Sequence[str]) -> None:
         if unknown := [name for name in models if name not in self._config.models]:

@@ -45,19 +45,24 @@ def fits_key(work: Work) -> str:
 
 
 def has_fits(work: Work, key: str) -> bool:
-    """Whether every model was fitted on these images with these settings, or could not be.
+    """Whether every model was fitted on these images with these settings, whole, or could not be.
 
     Raises:
-        StudyError: one was not, or on other data or with other settings; names it.
+        StudyError: one was not, or on other data or with other settings, or lacks files or images; names it.
     """
     folder = work.paths.folder
     for name, wanted in keys_of_fits(work).items():
-        status = read_status(work.paths.run(name))
+        run, again = work.paths.run(name), f"run `bestiary train {folder}`"
+        status = read_status(run)
         if status is None:
-            why = "was trained by an older bestiary" if is_older(work.paths.run(name)) else "has not been trained"
-            raise StudyError(f"model {name!r} {why}: run `bestiary train {folder}`")
+            why = "was trained by an older bestiary" if is_older(run) else "has not been trained"
+            raise StudyError(f"model {name!r} {why}: {again}")
         if status.key != wanted:
-            raise StudyError(f"model {name!r} is of other data or settings: run `bestiary train {folder}`")
+            raise StudyError(f"model {name!r} is of other data or settings: {again}")
+        if status.status == "done" and not is_whole(run):
+            raise StudyError(f"the run of model {name!r} is incomplete or altered: {again}")
+        if status.status == "done" and len(lacking(read_scored_ids(run), work.snapshot.images)):
+            raise StudyError(f"model {name!r} has not seen images that came since: {again}")
     return True
 
 

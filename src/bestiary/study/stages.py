@@ -62,7 +62,8 @@ def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None) -
 def _comparison_key(work: Work) -> str:
     runs = {name: work.snapshot.run(name).status for name in work.snapshot.config.models}
     keys = keys_of_figures(work)
-    return fingerprint([[name, keys.get(name, [run.status, run.reason])] for name, run in runs.items()])
+    ended = [[name, keys.get(name, [run.status, run.reason])] for name, run in runs.items()]
+    return fingerprint([ended, "comparison 2"])
 
 
 def _make_comparison(work: Work, key: str) -> None:
@@ -89,7 +90,8 @@ def _make_report(work: Work, key: str) -> None:
 
 def _export_key(work: Work) -> str:
     settings = work.snapshot.config.export.model_dump(mode="json")
-    return fingerprint([work.key("compare"), settings, package_versions()["bestiary"]])
+    # The card says how images were split.
+    return fingerprint([work.key("compare"), work.key("split"), settings, package_versions()["bestiary"]])
 
 
 def _make_export(work: Work, key: str) -> None:

@@ -19,7 +19,7 @@ from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
 from bestiary.data.corrections.saved import change
 from bestiary.data.datasets import data_root, is_table
 from bestiary.data.listing import list_files
-from bestiary.errors import StudyConflictError, StudyError, UsageError
+from bestiary.errors import ConfigError, StudyConflictError, StudyError, UsageError
 from bestiary.progress import Progress, default_progress
 from bestiary.runs.record import read_status
 from bestiary.snapshot import Snapshot, StudyPaths
@@ -109,7 +109,7 @@ class Study(StudyContents):
             raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")
         if not paths.config.exists() and place.exists() and _holds_something(paths):
             raise StudyConflictError(f"{out} is there, is not empty and is no study: choose another --out")
-        if paths.config.exists() and read_study_config(paths.config) == wanted:
+        if paths.config.exists() and _read_unless_forced(paths.config, when_there) == wanted:
             return cls(place, wanted, progress=progress)
         # A study at work keeps the config that it began with.
         with _hold(paths):
@@ -324,3 +324,13 @@ def _hold(paths: StudyPaths) -> Iterator[None]:
     busy = f"another bestiary process works on {paths.folder}: wait for it, or stop it"
     with exclusive(paths.lock, busy=busy):
         yield
+
+
+def _read_unless_forced(file: Path, when_there: str) -> StudyConfig | None:
+    """The config of a study; None for one that is to be replaced and cannot be read."""
+    try:
+        return read_study_config(file)
+    except ConfigError:
+        if when_there != "force":
+            raise
+        return None

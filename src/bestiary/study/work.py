@@ -22,7 +22,7 @@ class Stage:
         command: `bestiary COMMAND STUDY` makes it.
         makes: what it is called in messages.
         needs: the stages that must be current before it, given the study's config.
-        key: of its inputs; asked once a command, after what it needs is current.
+        key: of its inputs, computed at most once a command; the report asks for the audit's where there is none, too.
         is_there: whether anything of it lies in the folder.
         is_current: whether what lies there is of this key, and whole.
         make: makes it of this key, writes it, and hands it to the snapshot.

@@ -4,7 +4,7 @@ In: perceptual hashes, small grey pictures, features. Out: pairs. Owns no file.
 
 Candidates are pairs with close hashes, mirrored or not, and near neighbours in feature space; of each image only so
 many, so that time and memory grow with the images also where all are alike. Features only propose, and reject what is
-quite different: the pictures decide (see `comparison`), and those do not depend on how features were computed.
+quite different: the pictures decide (see `similarity`), and those do not depend on how features were computed.
 """
 
 from collections.abc import Iterator

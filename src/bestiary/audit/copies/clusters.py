@@ -2,7 +2,7 @@
 
 In: images, small grey pictures and features of them. Out: clusters, and `duplicates.parquet`, which this
 module owns: `image_id, cluster_id, similarity, exact`, one row a member of a cluster of two or more; `similarity` in
-[0, 1] is that to the member it is most like (see `comparison`), `exact` whether another member has its very bytes.
+[0, 1] is that to the member it is most like (see `similarity`), `exact` whether another member has its very bytes.
 
 Clusters are connected components of the pairs that are alike enough for this set (see `threshold`). Labels play no
 part, nor does the order of images: a cluster is named after the contents of its members.

@@ -1,6 +1,6 @@
 """The near-duplicate threshold of a set: how alike two of its pictures have to be, to be copies.
 
-In: the pictures of a set, and its pairs that are alike. Out: a similarity (see `comparison`). Owns no file.
+In: the pictures of a set, and its pairs that are alike. Out: a similarity (see `similarity`). Owns no file.
 
 In most sets pictures that are no copies have no detail in common, and one threshold serves all. In some they have:
 scans of one form, digits, frames of one camera. So the look-alikes of the set are measured: of each image one that is

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from bestiary.data.delimited import DelimitedRow, list_problems, read_delimited
+from bestiary.data.delimited import SURPLUS, DelimitedRow, list_problems, read_delimited
 from bestiary.errors import CorrectionsError
 
 FILE_NAME = "corrections.csv"
@@ -151,10 +151,12 @@ def _each_once(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _surplus_problem(head: Sequence[str], row: DelimitedRow) -> str:
-    unnamed = [cell for name, cell in zip(head, row.cells, strict=False) if not name] + row.cells[len(head) :]
-    if any(cell.strip() for cell in unnamed):
-        return "it has more values than there are columns: put quotes around a value with a comma in it"
-    return ""
+    named = max((place for place, name in enumerate(head, 1) if name), default=0)
+    if any(cell.strip() for cell in row.cells[named:]):
+        return SURPLUS
+    # A table that pandas has written with its row numbers, most often.
+    nameless = [place for place, name in enumerate(head[:named], 1) if not name and row.cells[place - 1].strip()]
+    return f"column {nameless[0]} has no name: name it, or delete it" if nameless else ""
 
 
 def form_problem(correction: Correction) -> str:

@@ -23,19 +23,19 @@ _STAGES = ("pixels", "features", "activations", "fit", "score")
 
 
 def runs_table(study: StudyRecord) -> Table:
-    """When each run ended and its fingerprint, by which a later study sees that nothing has changed."""
+    """When each run ended and the key of its weights, by which a later study sees that nothing has changed."""
     rows = [
         [
             run.name,
             when(run.run.get("started_at")),
             when(run.run.get("finished_at")),
-            when(run.metrics.get("test_scored_at") or run.run.get("test_scored_at")),
+            when(run.metrics.get("test_scored_at")),
             setting(run.run.get("bestiary_version")),
-            setting(run.run.get("fingerprint")),
+            setting(run.run.get("key")),
         ]
         for run in study.done
     ]
-    columns = ["Model", "Started", "Finished", "Scored on test", "bestiary", "Fingerprint"]
+    columns = ["Model", "Started", "Finished", "Scored on test", "bestiary", "Key"]
     return Table(columns, rows, words=frozenset(range(6)), label="Runs", title="Runs")
 
 

@@ -38,7 +38,7 @@ def setup_table(study: StudyRecord) -> Table:
             [
                 Cell(run.name, describe(config)),
                 *(_of(row, config, run) for row in (_INPUT, _WEIGHTS, _TRAINED, _AUGMENTATION)),
-                when(run.metrics.get("test_scored_at") or run.run.get("test_scored_at")) if run.done else "not run",
+                when(run.metrics.get("test_scored_at")) if run.done else "not run",
             ]
         )
     columns = ["Model", "Input", "Weights", "Trained", "Augmentation", "Scored on test"]

@@ -126,7 +126,7 @@ def _copies_here(study: StudyRecord) -> str:
     """How this study's own splits treat copies."""
     if len(study.splits) and (crossing := straddling(study.splits)).groups:
         return (
-            "In this study the splits came with the data, and copies are in more than one of them: the "
+            "In this study the splits came with the data, and images that belong together are in more than one: the "
             f"{crossing.spoiled} figures are too high."
         )
     if study.config.split.group_duplicates == "near":

@@ -17,7 +17,7 @@ def most_confident_errors(predictions: pd.DataFrame, n: int = 12) -> pd.DataFram
     """The most confident errors on the test split: wrong, and with a high probability for the wrong class.
 
     Args:
-        predictions: as in `predictions.parquet`, one probability column `p:<class name>` a class.
+        predictions: as `runs.evaluation.predictions_table` makes them, one probability column `p:<class name>` a class.
         n: at most this many.
 
     Returns:

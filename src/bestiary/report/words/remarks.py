@@ -21,8 +21,8 @@ def remarks(study: StudyRecord, *, audit_key: str | None = None) -> list[str]:
     elif (crossing := straddling(study.splits)).groups:
         verb = "is" if crossing.groups == 1 else "are"
         found.append(
-            f"The splits came with the data, and {counted(crossing.groups, 'group')} of copies {verb} in more than one "
-            f"of them: the {crossing.spoiled} figures are too high."
+            f"The splits came with the data, and {counted(crossing.groups, 'group')} of images that belong together "
+            f"{verb} in more than one of them: the {crossing.spoiled} figures are too high."
         )
     if not study.compared:
         found.append("The models have not been compared yet.")
