@@ -2,8 +2,17 @@
 
 import os
 import signal
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # Tests start dozens of commands. Without bytecode each would compile torch again, for six seconds: it is kept out of
+    # the folders all the same. Processes of one run share the folder through the environment.
+    kept_bytecode = tempfile.TemporaryDirectory(prefix="bestiary-bytecode-", ignore_cleanup_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = kept_bytecode.name
+    sys.dont_write_bytecode = False
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core: threads of two workers would wait for one another. Read when numpy and torch are imported.
