@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-    # Tests start dozens of commands. Without bytecode each would compile torch again, for six seconds: it is kept out of
-    # the folders all the same. Processes of one run share the folder through the environment.
+    # Tests start dozens of commands. Without bytecode each would compile torch again, for six seconds. It is kept away
+    # from the sources all the same, in a folder that the processes of one run share through the environment.
     kept_bytecode = tempfile.TemporaryDirectory(prefix="bestiary-bytecode-", ignore_cleanup_errors=True)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = kept_bytecode.name
     sys.dont_write_bytecode = False

@@ -19,6 +19,7 @@ from bestiary.models.backbones import preprocessing_from
 from bestiary.models.classifier import Portable
 from bestiary.snapshot import Snapshot
 from bestiary.study.study import Study
+from tests.engines_here import needs_openvino
 
 
 @pytest.fixture(params=["probe", "cnn"])
@@ -100,6 +101,7 @@ def test_export_replaces_an_earlier_bundle_whole(bundle_folder: Path, finished: 
     read_bundle(bundle_folder)
 
 
+@needs_openvino
 def test_the_network_is_converted_again_only_where_it_changed(
     bundle_folder: Path, finished: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from bestiary.models.heads import Head
 from bestiary.models.partial.boundary import cut
 from bestiary.store.rows import RowStore
 from bestiary.telemetry import import_openvino
+from tests.engines_here import ENGINES, needs_openvino
 
 SIZE = 32
 MIRRORED = View(1, flip=True)
@@ -73,6 +74,7 @@ def test_rounding_to_bf16_is_all_that_parts_them_from_eager_torch(pixels, torchs
     torch.testing.assert_close(taken.float(), exact, rtol=2**-8, atol=1e-5)
 
 
+@needs_openvino
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_openvinos_are_the_backbones(pixels, precision):
     whole = network()
@@ -155,6 +157,7 @@ def test_boundaries_of_one_shape_and_one_kind_of_operation_are_kept_apart(pixels
     assert [compute(small, made_up(_NamedByFunctions, trained=trained)).passes for trained in (1, 2)] == [0, 0]
 
 
+@needs_openvino
 def test_a_new_version_of_the_engine_computes_anew(pixels, monkeypatch):
     compute(table(pixels))
     real = passes.version
@@ -280,7 +283,7 @@ def test_a_disk_that_is_too_full_is_told_beforehand(pixels, monkeypatch):
     assert stores().too_large(table(pixels[:4]).keys, max_gb=20) == "", "what is there needs no room"
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_stream_that_is_left_early_can_be_followed_by_another(engine):
     whole = network("simple_cnn").backbone
     pixels = photos(6 * BATCH_SIZE, SIZE)
@@ -304,7 +307,7 @@ def test_a_stream_that_is_left_early_can_be_followed_by_another(engine):
         np.testing.assert_allclose(forward.run(pixels), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_batches_of_any_size_keep_their_order(engine):
     whole = network("simple_cnn").backbone
     pixels = photos(BATCH_SIZE * (BATCH_SIZE + 1) // 2, SIZE)
@@ -317,6 +320,7 @@ def test_batches_of_any_size_keep_their_order(engine):
         np.testing.assert_allclose(np.concatenate(found), whole(torch.from_numpy(pixels)).numpy(), atol=1e-3)
 
 
+@needs_openvino
 def test_no_request_is_left_running_when_a_stream_ends_early(monkeypatch):
     openvino = import_openvino()
 

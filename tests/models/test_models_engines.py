@@ -16,6 +16,7 @@ from bestiary.models.backbones import build_backbone
 from bestiary.models.classifier import Classifier, Portable
 from bestiary.models.extract.engines import BATCH_SIZE, compile_forward, pick_engine
 from bestiary.models.heads import Head
+from tests.engines_here import ENGINES, needs_openvino
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_fp32_equals_eager_torch_for_any_number_of_images(lite0, pixels, eager, engine):
     forward = compile_forward(lite0, size_px=96, precision="fp32", device=CPU, engine=engine)
     assert (forward.engine, forward.precision) == (engine, "fp32")
@@ -49,7 +50,7 @@ def test_fp32_equals_eager_torch_for_any_number_of_images(lite0, pixels, eager, 
         assert np.abs(found - eager[:count]).max() < 1e-4 * max(1.0, np.abs(eager).max())
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_bf16_points_the_same_way_on_photos(lite0, engine):
     whole = [Image.fromarray(photo) for photo in load_sample_images().images]
     crops = [image.crop((left, 0, left + 427, 427)) for image in whole for left in (0, 100, 200)]
@@ -63,7 +64,7 @@ def test_bf16_points_the_same_way_on_photos(lite0, engine):
     assert cosines(found, expected).min() >= 0.998
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_earlier_answer_is_not_overwritten_by_a_later_one(lite0, pixels, engine):
     forward = compile_forward(lite0, size_px=96, precision="fp32", device=CPU, engine=engine)
     first = forward.run(pixels[:4])
@@ -72,13 +73,14 @@ def test_an_earlier_answer_is_not_overwritten_by_a_later_one(lite0, pixels, engi
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_views_of_arrays_that_are_not_contiguous_are_read_right(lite0, pixels, eager, engine):
     forward = compile_forward(lite0, size_px=96, precision="fp32", device=CPU, engine=engine)
     mirrored = np.ascontiguousarray(pixels[:2, :, ::-1])
     np.testing.assert_allclose(forward.run(pixels[:2, :, ::-1]), forward.run(mirrored), atol=1e-5)
 
 
+@needs_openvino
 @pytest.mark.parametrize(
     ("name", "size_px"),
     [
@@ -102,6 +104,7 @@ def test_openvino_keeps_the_batch_free_in_every_family(name, size_px):
         np.testing.assert_allclose(forward.run(pixels[:count]), expected, atol=1e-4)
 
 
+@needs_openvino
 def test_the_engine_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch):
     assert pick_engine(CPU) == "openvino"
     assert pick_engine(torch.device("cuda")) == "torch"

@@ -16,6 +16,7 @@ from bestiary.models.extract import engines as forward
 from bestiary.models.extract import features, passes
 from bestiary.models.extract.features import feature_table
 from bestiary.progress import Silent
+from tests.engines_here import needs_openvino
 
 SIZE = 24
 
@@ -33,6 +34,7 @@ def compute(pixels, *, backbone=None, precision="fp32", **options):
     return feature_table(backbone or cnn(), pixels, precision=precision, **options)
 
 
+@needs_openvino
 def test_features_are_the_backbones(pixels):
     backbone = cnn()
     found = compute(table(pixels), backbone=backbone)
@@ -115,6 +117,7 @@ def test_mean_and_std_are_part_of_the_key(pixels, change):
     assert compute(table(pixels), backbone=other).passes == 12
 
 
+@needs_openvino
 def test_a_new_version_of_the_engine_computes_anew(pixels, monkeypatch):
     compute(table(pixels))
     real = passes.version
@@ -218,6 +221,7 @@ def test_the_network_is_compiled_in_the_thread_that_asks_for_features(pixels, mo
     assert np.array_equal(found.plain, compute(table(pixels)).plain)
 
 
+@needs_openvino
 def test_without_openvino_torch_computes_the_same_and_says_that_it_is_slower(pixels, monkeypatch):
     class Heard(Silent):
         said = ()

@@ -23,6 +23,7 @@ from bestiary.models.learner import Labelled, build_learner
 from bestiary.models.partial.convolutions import fast_convolutions
 from bestiary.progress import SILENT
 from bestiary.timing import Clock
+from tests.engines_here import needs_openvino
 
 NET = {
     "backbone": "test_resnet",
@@ -295,6 +296,7 @@ def test_a_disk_without_room_falls_back_too(images, root, tmp_path, monkeypatch)
     assert run.probabilities().shape == (12, 3)
 
 
+@needs_openvino
 def test_nothing_is_said_where_they_are_kept(images, root, tmp_path):
     said = Said()
     run = Run(settled(augment={"flip": True}), images, root, checkpoint=tmp_path / "a", progress=said, fit=False)
