@@ -4,6 +4,8 @@
 a class, recorded at version 0.1.0 in fp32. Splits are the same to the last image. Figures may differ by what another
 order of the images and another precision do to them: an image or two. The demo's val images were recorded anew when
 near duplicates came to be judged by detail: fewer digits count as copies, and so others are drawn.
+A network that was trained from its first step ends elsewhere on another processor: its log loss on the demo was 0.17 on
+one with AVX2 and 0.22 on one with AVX-512. So its log loss is left out; its accuracies are held like all others.
 """
 
 import json
@@ -18,6 +20,8 @@ from bestiary.study.study import Study
 GOLDEN = Path(__file__).parent / "golden"
 FIGURES = {"val_accuracy": 0.035, "test_accuracy": 0.025, "test_macro_f1": 0.03, "test_log_loss": 0.04}
 
+NOT_HELD = {"scratch-cnn": {"test_log_loss"}}
+
 
 def golden(name: str) -> dict:
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
@@ -27,7 +31,8 @@ def assert_figures(study: Study, wanted: dict[str, dict[str, float]]) -> None:
     rows = study.comparison.set_index("model")
     assert set(rows.index) == set(wanted)
     for model, figures in wanted.items():
-        for name, value in figures.items():
+        for name in sorted(set(figures) - NOT_HELD.get(model, set())):
+            value = figures[name]
             assert rows.loc[model, name] == pytest.approx(value, abs=FIGURES[name]), (model, name)
 
 
