@@ -133,6 +133,15 @@ steps = st.lists(
 
 @given(steps=steps)
 @example(steps=[("append", 0, [1]), ("remove", 0, [0]), ("append", 0, [0]), ("drop", 1, [1]), ("append", 0, [0])])
+@example(
+    steps=[
+        ("append", 1, [1]),
+        ("append", 0, [1]),
+        ("append", 1, [0]),
+        ("remove", 0, [0]),
+        ("append", 1, [0]),
+    ]
+)
 @settings(max_examples=120, deadline=None)
 @pytest.mark.slow
 def test_three_objects_on_one_store_agree_with_a_set(steps: list[tuple[str, int, list[int]]]) -> None:

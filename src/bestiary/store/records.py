@@ -85,6 +85,12 @@ class _Run:
         )
         return cls(keys[order], rows, crcs, checked)
 
+    def look_up(self, keys: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """The place of each key in this run, and whether it is there: both `(n,)`."""
+        places = np.searchsorted(self.keys, keys)
+        places[places == len(self.keys)] = 0
+        return places, self.keys[places] == keys
+
     def check(self, places: npt.NDArray[np.intp], intact: Intact) -> None:
         due = np.unique(places[~self.checked[places]])
         if len(due):
@@ -93,7 +99,7 @@ class _Run:
 
 
 class KeyTable:
-    """The row of each key: that of the last record which names the key.
+    """The row of each key: one that is known to be intact, else that of the last record which names the key.
 
     Sorted runs, each at least twice as long as the next, so that n records added in small blocks cost O(n log n) and
     not O(n²); 45 bytes a record in memory.
@@ -104,6 +110,9 @@ class KeyTable:
 
     def add(self, records: Records, *, checked: bool) -> None:
         """Take in sound records; `checked` where the rows are known to be intact."""
+        if not checked:
+            # Another process may store a key again. What was found here stays found, whatever becomes of that row.
+            records = records[~self._known_intact(np.ascontiguousarray(records["key"]))]
         if not len(records):
             return
         marks = np.full(len(records), checked)
@@ -122,14 +131,19 @@ class KeyTable:
         rows = np.full(len(keys), -1, dtype=np.int64)
         left = np.arange(len(keys))
         for run in reversed(self._runs):
-            places = np.searchsorted(run.keys, keys[left])
-            places[places == len(run.keys)] = 0
-            hit = run.keys[places] == keys[left]
+            places, hit = run.look_up(keys[left])
             if intact is not None:
                 run.check(places[hit], intact)
             rows[left[hit]] = run.rows[places[hit]]
             left = left[~hit]
         return rows
+
+    def _known_intact(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        known = np.zeros(len(keys), dtype=bool)
+        for run in self._runs:
+            places, hit = run.look_up(keys)
+            known[hit] = (run.checked & (run.rows >= 0))[places[hit]]
+        return known
 
     def entries(self, *, checked: bool = False) -> "Entries":
         """All keys and their rows, in the order of the rows; `checked`: only rows that are known to be intact."""
