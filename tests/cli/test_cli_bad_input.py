@@ -181,6 +181,16 @@ def test_a_stage_refuses_what_an_earlier_one_has_outdated(
         assert f"bestiary train {out}" in capsys.readouterr().err
     for command in ("train", "compare", "report", "export"):
         assert run([command, out, "-q"]) == 0
+    weights = tmp_path / "out" / "runs" / "probe" / "model.safetensors"
+    weights.unlink()
+    for command in ("compare", "export"):
+        assert run([command, out, "-q"]) == 1
+        told = capsys.readouterr().err
+        assert "the run of model 'probe' is incomplete" in told
+        assert f"bestiary train {out}" in told
+    assert run(["train", out, "-q"]) == 0
+    assert weights.is_file()
+    assert run(["export", out, "-q"]) == 0
 
 
 @pytest.mark.slow

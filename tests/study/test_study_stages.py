@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bestiary.config.schema import StudyConfig
-from bestiary.errors import StudyError, UsageError
+from bestiary.errors import ConfigError, StudyError, UsageError
 from bestiary.runs import evaluation, fit
 from bestiary.store.hashing import sha256_file
 from bestiary.study import run_stage, stages
@@ -269,6 +269,17 @@ def test_force_waits_for_nobody_and_takes_no_config_from_a_study_at_work(place: 
     ):
         Study.create(place / "photos", place / "study", **kwargs)  # type: ignore[arg-type]
     assert (place / "study" / "study.toml").read_text() == before
+
+
+def test_force_replaces_a_config_that_cannot_be_read(shapes: Path, tiny_config: Path, tmp_path: Path) -> None:
+    begun = Study.create(shapes, tmp_path / "study", config=tiny_config)
+    whole = (tmp_path / "study" / "study.toml").read_text()
+    (tmp_path / "study" / "study.toml").write_text("models = [")
+    with pytest.raises(ConfigError, match=r"study\.toml"):
+        Study.create(shapes, tmp_path / "study", config=tiny_config)
+    again = Study.create(shapes, tmp_path / "study", config=tiny_config, when_there="force")
+    assert again.config == begun.config
+    assert (tmp_path / "study" / "study.toml").read_text() == whole
 
 
 def test_local_weights_count_by_content_and_their_path_is_absolute(
