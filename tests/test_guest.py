@@ -252,6 +252,7 @@ def test_openvino_of_the_caller_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
     assert import_openvino() is theirs
 
 
+@pytest.mark.slow
 def test_the_hub_s_library_is_imported_with_telemetry_off_and_the_switches_are_not_left_set() -> None:
     code = (
         "switches = {'HF_HUB_DISABLE_TELEMETRY', 'DO_NOT_TRACK'}\n"

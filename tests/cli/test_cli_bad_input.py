@@ -159,6 +159,7 @@ def test_stage_commands_name_the_stage_that_is_missing(
     assert "bestiary train" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stage_refuses_what_an_earlier_one_has_outdated(
     tiny_config: Path, tmp_path: Path, make_shapes: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

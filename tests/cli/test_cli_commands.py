@@ -195,6 +195,7 @@ def test_doctor_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert os.environ["BESTIARY_CACHE"] in told
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_had_leave_the_other_models_running(
     shapes: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,6 +138,7 @@ print(found.engine, found.plain.shape[0], "openvino" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_without_openvino_every_module_is_imported_and_torch_computes():
     """As on a machine where it is not installed."""
     arguments = [sys.executable, "-c", WITHOUT_OPENVINO, str(Path(__file__).parent)]

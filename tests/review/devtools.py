@@ -34,6 +34,11 @@ _NAMED = {
     " ": (32, " "),
 }
 PATIENCE_S = 20.0
+LEFT_MEANWHILE = ("Inspected target navigated", "Execution context was destroyed", "Cannot find context")
+
+
+class PageLeftError(AssertionError):
+    """The page went elsewhere before it had answered."""
 
 
 class Page:
@@ -111,6 +116,8 @@ class Page:
         with self._arrived:
             assert self._arrived.wait_for(lambda: number in self._answers, PATIENCE_S), f"no answer to {method}"
             answer = self._answers.pop(number)
+        if answer.get("error", {}).get("message", "").startswith(LEFT_MEANWHILE):
+            raise PageLeftError(method)
         assert "error" not in answer, (method, answer)
         return dict(answer["result"])
 
@@ -128,9 +135,15 @@ class Page:
     def wait(self, expression: str) -> None:
         """Wait until a JavaScript expression is true."""
         ends = time.monotonic() + PATIENCE_S
-        while not self.evaluate(f"Boolean({expression})"):
+        while not self._is_true(expression):
             assert time.monotonic() < ends, f"never true: {expression}\n{self.evaluate('document.body.innerText')}"
             time.sleep(0.01)
+
+    def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(f"Boolean({expression})"))
+        except PageLeftError:  # the page that was asked leads to another one
+            return False
 
     def press(self, key: str) -> None:
         """Press one key and let it go."""

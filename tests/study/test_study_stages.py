@@ -160,6 +160,7 @@ def test_what_does_not_matter_trains_nothing_and_moves_no_image(place: Path, cha
     pd.testing.assert_series_equal(after.splits.set_index("image_id")["drawn"].sort_index(), sides.sort_index())
 
 
+@pytest.mark.slow
 def test_new_images_leave_the_test_images_where_they_are(place: Path, make_shapes: Shapes) -> None:
     before = Study.open(place / "study").splits.set_index("image_id")["drawn"]
     more = make_shapes(place / "more", each=26)
@@ -282,6 +283,7 @@ def test_force_replaces_a_config_that_cannot_be_read(shapes: Path, tiny_config: 
     assert (tmp_path / "study" / "study.toml").read_text() == whole
 
 
+@pytest.mark.slow
 def test_local_weights_count_by_content_and_their_path_is_absolute(
     tmp_path: Path, make_shapes: Shapes, tiny_config: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
 ) -> None:
@@ -336,6 +338,7 @@ def test_a_study_of_an_older_bestiary_keeps_its_split_and_is_fitted_again(place:
     assert dict(zip(after.splits["image_id"], after.splits["drawn"], strict=True)) == sides
 
 
+@pytest.mark.slow
 def test_a_decision_made_while_models_train_is_for_the_next_run(
     place: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
 ) -> None:
