@@ -146,6 +146,7 @@ ASPECTS = [
 
 
 @pytest.mark.parametrize("aspect", ASPECTS)
+@pytest.mark.slow
 def test_importing_every_module_changes_nothing(before_and_after_all_imports: Any, aspect: str) -> None:
     before, after = before_and_after_all_imports
     assert before[aspect] == after[aspect]

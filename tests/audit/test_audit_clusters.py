@@ -253,6 +253,7 @@ def together(table, count):
     return cluster.to_numpy()[:, None] == cluster.to_numpy()[None]
 
 
+@pytest.mark.slow
 def test_more_versions_do_not_hide_copies(computed):
     """Where most photos stand in seven or more versions, their nearest neighbours are all copies."""
     counts, originals = (2, 6, 7, 8, 14), 10
@@ -284,6 +285,7 @@ def test_more_versions_do_not_hide_copies_from_hashes_alone(count):
 @pytest.mark.parametrize("kinds", [1, 4])
 @pytest.mark.parametrize("by_features", [True, False])
 @pytest.mark.parametrize("copied", [[3, 17, 30], [*range(40)]])
+@pytest.mark.slow
 def test_scans_of_few_forms_are_no_versions_of_them(copied, kinds, by_features, computed):
     """Of each form more than seven were filled in, all alike; copies are found, and nothing else."""
     pictures = [scene(100 + number % kinds) + 0.1 * scene(number) for number in range(40)]

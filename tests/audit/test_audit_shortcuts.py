@@ -171,6 +171,7 @@ def test_area_and_its_interval_cover_the_truth() -> None:
         ("size", lambda picture: picture.resize((128, 96))),
     ],
 )
+@pytest.mark.slow
 def test_shortcut_in_files_is_found(tmp_path: Path, family: str, spoil: object) -> None:
     pictures = {
         f"{'cat' if number % 3 else 'dog'}/{number}.jpg": photo(number, (110 + number % 7, 90)) for number in range(90)

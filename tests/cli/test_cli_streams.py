@@ -53,6 +53,7 @@ def named(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @posix
 @pytest.mark.parametrize("variables", ENCODINGS)
+@pytest.mark.slow
 def test_predictions_reach_stdout_whole(finished: Study, named: Path, variables: dict[str, str]) -> None:
     spelt = {str(named / name) for name in (*SPELT, "leer-空.png")}
     told = bestiary(["predict", str(finished.path), str(named)], variables)

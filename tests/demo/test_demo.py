@@ -33,6 +33,7 @@ def test_every_kind_that_the_audit_knows_is_planted(planted: tuple[Path, list[Fa
     assert {fault.kind for fault in planted[1]} == set(ISSUES) - {"other_files", "similar_classes"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_plants_the_same_bytes_and_another_one_others(
     planted: tuple[Path, list[Fault]], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_the_notebooks_cnn_sees_pixels_between_0_and_1_squashed_by_the_nearest_p
 
 
 @pytest.mark.parametrize(("name", "size_px", "features"), FAMILIES)
+@pytest.mark.slow
 def test_every_family_gives_features_and_stages(name, size_px, features):
     backbone = build_backbone(model(name, pixels={"size_px": size_px}))
     pixels = torch.from_numpy(photos(3, size_px))

@@ -78,6 +78,7 @@ def identities(parameters) -> set[int]:
 
 
 @pytest.mark.parametrize(("name", "size_px"), ALL)
+@pytest.mark.slow
 def test_the_halves_make_the_whole_at_every_stage(name, size_px):
     whole = classifier(name, size_px)
     # Another number of images than the cut itself tries.
@@ -102,6 +103,7 @@ def test_the_halves_make_the_whole_at_every_stage(name, size_px):
 
 
 @pytest.mark.parametrize(("name", "size_px"), ALL)
+@pytest.mark.slow
 def test_training_the_tail_is_training_the_network(name, size_px):
     begun = classifier(name, size_px)
     stages = len(begun.backbone.stages())

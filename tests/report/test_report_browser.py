@@ -136,6 +136,7 @@ def test_no_table_is_cut_off(make_study, browser, count):
         browser.wait(f"String({SHADOWS}.filter(([, o]) => o).map(([label]) => label).sort()) === String([{shown}])")
 
 
+@pytest.mark.slow
 def test_eight_settings_side_by_side_scroll_in_their_own_box(make_study, browser):
     path = write_report(make_study(models=models_of(8)).snapshot)
     open_at(browser, path, width=500)
@@ -153,6 +154,7 @@ def test_the_ranking_of_six_models_fits_without_scrolling(make_study, browser, w
 
 
 @pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.slow
 def test_no_table_is_wider_than_paper(make_study, browser, count):
     path = write_report(make_study(names=("cat", "dog", "sheep", "yak"), models=models_of(count)).snapshot)
     open_at(browser, path, width=PAPER_PX)

@@ -101,6 +101,7 @@ def test_the_audit_names_what_is_wrong_and_touches_nothing(
 
 
 @pytest.mark.usefixtures("precision")
+@pytest.mark.slow
 def test_copies_stay_on_one_side_and_may_part_where_the_config_says(
     faulty: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
