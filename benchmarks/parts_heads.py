@@ -25,7 +25,7 @@ from benchmarks.measure import timed
 from benchmarks.rows import Row
 from bestiary.config.schema import ModelConfig
 from bestiary.models.sweep import Matrix, fit_heads, fit_trial, propose_heads
-from bestiary.models.training import _optimizer
+from bestiary.models.training.loop import _optimizer
 
 HEADS, EPOCHS, BATCHES = 40, 10, (32, 256)
 _IMAGES, _VAL, _FEATURES, _CLASSES = 1900, 260, 1280, 10

@@ -18,7 +18,7 @@ from bestiary.config.schema import SPLITS, DataConfig, SplitConfig
 from bestiary.data.geometry import Geometry
 from bestiary.data.index import build_index, readable
 from bestiary.data.pixels import PixelTable, pixel_table
-from bestiary.data.splits import split_images
+from bestiary.data.splits.split_table import split_images
 
 Positions = npt.NDArray[np.int64]
 

@@ -26,12 +26,12 @@ from bestiary.data.pixels import PixelTable
 from bestiary.evaluate.intervals import RESAMPLES, percentile_interval
 from bestiary.models.augment import augment, views_of
 from bestiary.models.backbones import Backbone, build_backbone
-from bestiary.models.batches import FeatureSource, Source
 from bestiary.models.devices import resolve_precision
 from bestiary.models.extract.engines import Forward, compile_forward, pick_engine
 from bestiary.models.extract.features import FeatureTable, feature_table
 from bestiary.models.heads import Head
-from bestiary.models.training import Loop, fit
+from bestiary.models.training.batches import FeatureSource, Source
+from bestiary.models.training.loop import Loop, fit
 
 VIEWS, SEEDS, EPOCHS = (1, 2, 4, 8), 3, 10
 _CPU = torch.device("cpu")

@@ -19,7 +19,6 @@ import torch
 
 from bestiary.models.augment import View
 from bestiary.models.backbones import build_backbone, rebuild_backbone
-from bestiary.models.batches import ActivationSource, FeatureSource, PixelSource
 from bestiary.models.classifier import Classifier
 from bestiary.models.devices import one_thread, seeded
 from bestiary.models.extract.activations import ActivationStores
@@ -27,7 +26,8 @@ from bestiary.models.extract.features import feature_table
 from bestiary.models.heads import Head, fit_linear_probe
 from bestiary.models.partial.boundary import cut
 from bestiary.models.sweep import Matrix, fit_heads, propose_heads
-from bestiary.models.training import Loop, fit
+from bestiary.models.training.batches import ActivationSource, FeatureSource, PixelSource
+from bestiary.models.training.loop import Loop, fit
 from bestiary.store.files import write_text
 from bestiary.telemetry import import_openvino, telemetry_off
 from tests.models.small_models import CPU, model, photos, table

@@ -26,7 +26,7 @@ from bestiary.data.corrections.overlay import corrected, resolve, skipped
 from bestiary.data.corrections.saved import read_corrections
 from bestiary.data.datasets import data_root
 from bestiary.data.index import read_index, readable
-from bestiary.data.splits import present, read_splits, without
+from bestiary.data.splits.split_table import present, read_splits, without
 from bestiary.errors import BestiaryError
 from bestiary.runs.record import RunRecord, read_run, read_status
 from bestiary.store.files import read_json

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bestiary.audit import image_statistics as statistics_module
-from bestiary.audit.image_statistics import ImageStatistics, measure_images
-from bestiary.audit.measures import COLUMNS, measure, sketch
+from bestiary.audit.quality import image_statistics as statistics_module
+from bestiary.audit.quality.image_statistics import ImageStatistics, measure_images
+from bestiary.audit.quality.measures import COLUMNS, measure, sketch
 from bestiary.data.images import load_rgb
 from bestiary.errors import DataError
 from bestiary.store.caches import list_caches

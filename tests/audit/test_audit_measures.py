@@ -6,7 +6,7 @@ from cleanvision.issue_managers import image_property as cleanvision
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import uniform_filter1d
 
-from bestiary.audit.measures import COLUMNS, GREY_PX, measure, sketch
+from bestiary.audit.quality.measures import COLUMNS, GREY_PX, measure, sketch
 from tests.audit.made_photos import FAULTS, as_jpeg, framed, photo
 
 

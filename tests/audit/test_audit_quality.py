@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from bestiary.audit import quality
 from bestiary.audit.findings import Finding
-from bestiary.audit.image_statistics import ImageStatistics, measure_images
-from bestiary.audit.quality import find_quality_issues
+from bestiary.audit.quality import quality_issues
+from bestiary.audit.quality.image_statistics import ImageStatistics, measure_images
+from bestiary.audit.quality.quality_issues import find_quality_issues
 from bestiary.data.images import load_rgb
 from tests.audit.made_photos import FAULTS, as_jpeg, photo, saved, scaled
 
@@ -122,11 +122,11 @@ def test_grey_photos_all_over_the_set_are_reported_one_by_one_or_once_a_class(tm
         assert found[0].reason.startswith("Grey: ")
 
 
-@pytest.mark.parametrize("issue", ["grayscale", *quality._CHECKS])
+@pytest.mark.parametrize("issue", ["grayscale", *quality_issues._CHECKS])
 def test_what_half_of_a_set_has_is_reported_once_a_class(issue: str) -> None:
     images = pd.DataFrame({"image_id": list("abcd"), "path": list("abcd"), "label": ["cat", "cat", "dog", "dog"]})
     flags, scores = np.array([True, False, True, False]), np.ones(4)
-    found = quality._reported(issue, images, flags, scores, ["low"] * 4, [""] * 4)  # type: ignore[arg-type]
+    found = quality_issues._reported(issue, images, flags, scores, ["low"] * 4, [""] * 4)  # type: ignore[arg-type]
     assert [(finding.label, finding.image_id) for finding in found] == [("cat", ""), ("dog", "")]
 
 

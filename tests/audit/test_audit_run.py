@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bestiary.audit.image_statistics import ImageStatistics
-from bestiary.audit.measures import COLUMNS
+from bestiary.audit.quality.image_statistics import ImageStatistics
+from bestiary.audit.quality.measures import COLUMNS
 from bestiary.audit.run import Subject, read_summary, run_audit, write_summary
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.corrections.csv_rows import Correction

@@ -8,8 +8,8 @@ import pytest
 
 from bestiary.audit import shortcuts as shortcuts_module
 from bestiary.audit.findings import Finding, findings_table
-from bestiary.audit.image_statistics import ImageStatistics, measure_images
-from bestiary.audit.measures import COLUMNS
+from bestiary.audit.quality.image_statistics import ImageStatistics, measure_images
+from bestiary.audit.quality.measures import COLUMNS
 from bestiary.audit.shortcuts import FAMILIES, FEWEST, find_shortcuts
 from bestiary.data.index import class_names
 from tests.audit.made_photos import framed, photo, saved, scaled

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bestiary.config.schema import SplitConfig
-from bestiary.data.allotment import allot, targets
-from bestiary.data.splits import split_images
+from bestiary.data.splits.allotment import allot, targets
+from bestiary.data.splits.split_table import split_images
 from tests.data.split_frames import counts, fraction, frame, of_sizes
 
 sizes_ = st.lists(st.integers(3, 90), min_size=1, max_size=12)

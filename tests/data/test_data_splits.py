@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from bestiary.config.schema import SPLITS, SplitConfig
-from bestiary.data.allotment import allot
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.overlay import corrected
 from bestiary.data.groups import group_ids
-from bestiary.data.splits import (
+from bestiary.data.splits.allotment import allot
+from bestiary.data.splits.split_table import (
     changed_settings,
     missing_classes,
     read_split_settings,

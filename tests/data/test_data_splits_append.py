@@ -12,7 +12,14 @@ from bestiary.config.schema import SPLITS, SplitConfig
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.overlay import corrected
 from bestiary.data.groups import group_ids
-from bestiary.data.splits import missing_classes, moved_images, present, split_images, straddling_groups, without
+from bestiary.data.splits.split_table import (
+    missing_classes,
+    moved_images,
+    present,
+    split_images,
+    straddling_groups,
+    without,
+)
 from bestiary.errors import SplitError
 from tests.data.split_frames import assert_no_group_is_parted, counts, fraction, frame, named, of_sizes, seeds
 

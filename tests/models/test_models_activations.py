@@ -10,13 +10,13 @@ from small_models import CPU, model, photos, table
 
 from bestiary.models.augment import PLAIN_VIEW, View
 from bestiary.models.backbones import build_backbone
-from bestiary.models.batches import ActivationSource
 from bestiary.models.classifier import Classifier
 from bestiary.models.extract import activations, passes
 from bestiary.models.extract.activations import ActivationStores
 from bestiary.models.extract.engines import BATCH_SIZE, compile_forward
 from bestiary.models.heads import Head
 from bestiary.models.partial.boundary import cut
+from bestiary.models.training.batches import ActivationSource
 from bestiary.store.rows import RowStore
 from bestiary.telemetry import import_openvino
 from tests.engines_here import ENGINES, needs_openvino

@@ -14,12 +14,13 @@ from bestiary.config.schema import DataConfig
 from bestiary.data import pixels as decoding
 from bestiary.data.index import build_index
 from bestiary.data.pixels import pixel_table
-from bestiary.models import frozen, gradients, training
+from bestiary.models import frozen, gradients
 from bestiary.models.extract.features import feature_table
 from bestiary.models.frozen import FrozenLearner
 from bestiary.models.gradients import GradientLearner
 from bestiary.models.learner import Labelled, build_learner
 from bestiary.models.majority import MajorityLearner
+from bestiary.models.training import loop
 from bestiary.timing import Clock
 
 SIZE = {"size_px": 24, "interpolation": "bilinear"}
@@ -138,7 +139,7 @@ def test_a_probe_is_scikit_learns_on_the_cached_features(images, root, tmp_path)
 
 def test_class_weights_reach_the_loss(images, root, tmp_path, monkeypatch):
     given = {}
-    real = training.fit
+    real = loop.fit
     for room in (frozen, gradients):
         monkeypatch.setattr(room, "fit", lambda *a, **options: given.update(options) or real(*a, **options))
     labels = np.array([0] * 6 + [1] * 3 + [2], dtype=np.int64)

@@ -28,11 +28,11 @@ from bestiary.config.schema import ModelConfig
 from bestiary.deploy.bundle import read_bundle
 from bestiary.errors import BestiaryError, TrainingError
 from bestiary.models import processes, sweep
-from bestiary.models.batches import FeatureSource
 from bestiary.models.extract.features import FeatureTable
 from bestiary.models.heads import Head, fit_linear_probe
 from bestiary.models.sweep import SGD_FACTOR, Matrix, describe_sweep, fit_heads, fit_trial, propose_heads
-from bestiary.models.training import Loop, fit
+from bestiary.models.training.batches import FeatureSource
+from bestiary.models.training.loop import Loop, fit
 
 TINY = {"epochs": 4, "batch_size": 8, "head": {"hidden": 6, "dropout": 0.3}}
 

@@ -24,13 +24,13 @@ from torch import nn
 
 from bestiary.config.schema import ModelConfig, ScheduleConfig
 from bestiary.errors import TrainingError
-from bestiary.models import training
 from bestiary.models.backbones import build_backbone
-from bestiary.models.batches import FeatureSource, PixelSource
 from bestiary.models.classifier import Classifier
 from bestiary.models.extract.features import FeatureTable
 from bestiary.models.heads import Head
-from bestiary.models.training import Loop, balanced_weights, fit, one_cycle_rate, plateau_rate, predict_logits
+from bestiary.models.training import loop
+from bestiary.models.training.batches import FeatureSource, PixelSource
+from bestiary.models.training.loop import Loop, balanced_weights, fit, one_cycle_rate, plateau_rate, predict_logits
 
 CHANGES = {"flip": True, "rotation_degrees": 10}
 CNN = {
@@ -342,7 +342,7 @@ def scripted(monkeypatch, losses, *, patience, schedule="constant"):
         seen.append({key: value.clone() for key, value in network.state_dict().items()})
         return next(script), 0.5
 
-    monkeypatch.setattr(training, "_evaluate", evaluate)
+    monkeypatch.setattr(loop, "_evaluate", evaluate)
     source = feature_source(*points())
     config = model(
         trainable="all", epochs=len(losses), batch_size=10,
@@ -472,7 +472,7 @@ def test_one_cycle_is_torchs():
 
 def test_one_cycle_runs_over_all_steps_of_all_epochs(monkeypatch):
     steps = []
-    monkeypatch.setattr(training, "one_cycle_rate", lambda peak, progress: steps.append(progress) or peak)
+    monkeypatch.setattr(loop, "one_cycle_rate", lambda peak, progress: steps.append(progress) or peak)
     scripted(monkeypatch, [0.5, 0.4, 0.3], patience=0, schedule="one_cycle")
     np.testing.assert_allclose(steps, np.linspace(0, 1, 9))
 

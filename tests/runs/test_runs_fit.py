@@ -16,7 +16,7 @@ from bestiary.config.schema import StudyConfig
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.overlay import corrected
 from bestiary.data.index import build_index, class_names
-from bestiary.data.splits import split_images
+from bestiary.data.splits.split_table import split_images
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.models.frozen import FrozenLearner
 from bestiary.models.gradients import GradientLearner

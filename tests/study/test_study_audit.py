@@ -17,7 +17,7 @@ from bestiary.cli.main import run
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.saved import decide
 from bestiary.data.index import read_index
-from bestiary.data.splits import read_splits
+from bestiary.data.splits.split_table import read_splits
 from bestiary.runs import fit
 from bestiary.runs.record import read_status
 from bestiary.store.hashing import sha256_file

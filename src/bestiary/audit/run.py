@@ -27,14 +27,14 @@ from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import Finding, findings_table
-from bestiary.audit.image_statistics import ImageStatistics
 from bestiary.audit.issues import is_about_copies
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
 from bestiary.audit.leakage import measure_leakage
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.outliers import find_outliers
-from bestiary.audit.quality import find_quality_issues
+from bestiary.audit.quality.image_statistics import ImageStatistics
+from bestiary.audit.quality.quality_issues import find_quality_issues
 from bestiary.audit.shortcuts import find_shortcuts
 from bestiary.audit.unread_files import find_unread
 from bestiary.config.schema import AuditConfig, SplitConfig

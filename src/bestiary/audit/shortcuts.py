@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
-from bestiary.audit.image_statistics import ImageStatistics
+from bestiary.audit.quality.image_statistics import ImageStatistics
 
 Family = Literal["size", "format", "brightness", "borders", "all"]
 FAMILIES: tuple[Family, ...] = get_args(Family)

@@ -14,7 +14,7 @@ import pandas as pd
 from bestiary.config.kinds import kind_of
 from bestiary.config.schema import SPLITS, StudyConfig
 from bestiary.data.index import is_dropped
-from bestiary.data.splits import straddling_groups
+from bestiary.data.splits.split_table import straddling_groups
 from bestiary.evaluate.intervals import Interval
 from bestiary.evaluate.metrics import METRICS
 from bestiary.runs.record import RunRecord

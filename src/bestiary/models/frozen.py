@@ -12,12 +12,12 @@ import torch
 
 from bestiary.data.pixels import PixelsOnDemand
 from bestiary.models.augment import views_of
-from bestiary.models.batches import FeatureSource, Source
 from bestiary.models.extract.features import FeatureTable, feature_table
 from bestiary.models.heads import fit_linear_probe
 from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
 from bestiary.models.sweep import Matrix, describe_sweep, fit_heads, propose_heads
-from bestiary.models.training import Loop, fit, predict_logits
+from bestiary.models.training.batches import FeatureSource, Source
+from bestiary.models.training.loop import Loop, fit, predict_logits
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 

@@ -16,12 +16,12 @@ from torch import nn
 from bestiary.data.pixels import PixelsOnDemand, PixelTable, pixel_table
 from bestiary.errors import CannotCutError
 from bestiary.models.augment import views_of
-from bestiary.models.batches import ActivationSource, PixelSource, Source
 from bestiary.models.extract.activations import ActivationStores, ActivationTable
 from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
 from bestiary.models.partial.boundary import Cut, cut
 from bestiary.models.partial.convolutions import fast_convolutions
-from bestiary.models.training import Loop, fit, predict_logits
+from bestiary.models.training.batches import ActivationSource, PixelSource, Source
+from bestiary.models.training.loop import Loop, fit, predict_logits
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 

@@ -19,7 +19,7 @@ from bestiary.models.backbones import Backbone, Preprocessing, build_backbone, r
 from bestiary.models.classifier import Classifier
 from bestiary.models.devices import describe_device, resolve_precision, seeded
 from bestiary.models.heads import Head
-from bestiary.models.training import Epoch, balanced_weights
+from bestiary.models.training.loop import Epoch, balanced_weights
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 

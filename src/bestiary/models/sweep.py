@@ -29,11 +29,11 @@ import torch
 
 from bestiary.config.schema import ModelConfig
 from bestiary.errors import BestiaryError, TrainingError
-from bestiary.models.batches import FeatureSource
 from bestiary.models.devices import one_thread, seeded
 from bestiary.models.heads import Features, Head, Labels, fit_linear_probe
 from bestiary.models.processes import default_process_count, own_processes
-from bestiary.models.training import Epoch, Loop, balanced_weights, fit
+from bestiary.models.training.batches import FeatureSource
+from bestiary.models.training.loop import Epoch, Loop, balanced_weights, fit
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import cannot_write
 

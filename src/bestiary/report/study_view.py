@@ -14,7 +14,7 @@ import pandas as pd
 
 from bestiary.config.kinds import kind_of
 from bestiary.config.schema import SPLITS
-from bestiary.data.splits import straddling_groups
+from bestiary.data.splits.split_table import straddling_groups
 from bestiary.evaluate.counts import dense_confusion
 from bestiary.report.words.wording import is_number
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
 from bestiary.audit.findings import as_csv, write_findings
-from bestiary.audit.image_statistics import ImageStatistics, measure_images
 from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
+from bestiary.audit.quality.image_statistics import ImageStatistics, measure_images
 from bestiary.audit.run import Subject, audit_fingerprint, run_audit, write_summary
 from bestiary.config.schema import NO_BACKBONE, ModelConfig
 from bestiary.data.index import readable

@@ -3,7 +3,7 @@
 In: a study at work. Out: `splits.parquet`, through `data.splits`.
 """
 
-from bestiary.data.splits import (
+from bestiary.data.splits.split_table import (
     changed_settings,
     missing_classes,
     moved_images,

@@ -25,8 +25,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
-from bestiary.audit.image_statistics import ImageStatistics
 from bestiary.audit.issues import ISSUES
+from bestiary.audit.quality.image_statistics import ImageStatistics
 
 _TYPICAL_SHARE = 0.25
 # Of the span from black to white. JPEG of a grey photo strays by 2; a colour photo of a spider on a grey wall has 8.

@@ -26,8 +26,8 @@ from torch import nn
 
 from bestiary.config.schema import ModelConfig, ScheduleConfig
 from bestiary.errors import TrainingError
-from bestiary.models.batches import Source
 from bestiary.models.devices import autocast, seeded
+from bestiary.models.training.batches import Source
 from bestiary.models.weights import state_hash
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import write_bytes

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.audit.measures import COLUMNS, GREY_PX, VERSION, Sketch, measure, sketch
+from bestiary.audit.quality.measures import COLUMNS, GREY_PX, VERSION, Sketch, measure, sketch
 from bestiary.data.parallel import appending, in_order
 from bestiary.data.pixels import content_key, load_as_indexed
 from bestiary.progress import SILENT, Progress, Task

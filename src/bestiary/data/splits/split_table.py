@@ -36,10 +36,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.config.schema import SPLITS, SplitConfig
-from bestiary.data.allotment import draw
 from bestiary.data.groups import group_ids, least_of_group
 from bestiary.data.index import class_names, is_dropped, readable
-from bestiary.data.split_refusals import refuse_lacking, refuse_too_small
+from bestiary.data.splits.allotment import draw
+from bestiary.data.splits.refusals import refuse_lacking, refuse_too_small
 from bestiary.errors import BestiaryError, CorrectionsError
 from bestiary.store.hashing import fingerprint
 from bestiary.store.tables import read_table, table_metadata, write_table

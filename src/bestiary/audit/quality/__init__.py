@@ -1,0 +1,1 @@
+"""Floor 2: what image files show of their quality."""

@@ -1,0 +1,1 @@
+"""Floor 1: which images are train, val and test."""
