@@ -20,6 +20,7 @@ from bestiary.data.splits.allotment import allot
 from bestiary.data.splits.split_table import (
     changed_settings,
     missing_classes,
+    oversized_groups,
     read_split_settings,
     read_splits,
     split_images,
@@ -178,13 +179,16 @@ def test_class_whose_images_are_all_copies_is_named_with_its_groups() -> None:
     ("name", "digest"),
     [
         ("plain", "fbe13374b7636077"),
-        ("copies", "4a85381d26d758cc"),
-        ("clusters", "c3b5234b90ea202f"),
+        ("copies", "37e74b9401d6ccca"),
+        ("clusters", "11b61db1e727625c"),
         ("given", "21a91df6bbbeecd2"),
     ],
 )
-def test_the_draw_is_that_of_earlier_versions(name: str, digest: str) -> None:
-    """Digests of what version 0.1 drew: whoever draws the same data again gets the same sides."""
+def test_the_draw_is_always_the_same(name: str, digest: str) -> None:
+    """Digests of the draw: whoever draws the same data again gets the same sides.
+
+    Without groups they are those of version 0.1, which put larger groups first.
+    """
     owners = ["" if number % 4 else f"owner{number % 13}" for number in range(200)]
     copies = [number * 7 % 150 for number in range(200)]
     index, config, clusters = {
@@ -451,6 +455,54 @@ def test_class_of_three_groups_gets_one_in_each_split(shares: tuple[int, ...], s
     clusters = np.concatenate([np.arange(100), 1000 + np.repeat([0, 1, 2], shares)])
     table = counts(index, split_images(index, SplitConfig(seed=seed), duplicates=clusters))
     assert sorted(table.loc["class1"]) == sorted(shares)
+
+
+def by_size(sizes: np.ndarray, splits: pd.DataFrame) -> pd.DataFrame:
+    """Of groups of each size, the share that lies on each side."""
+    first = splits.groupby("group_id")["split"].first()
+    of_size = splits.groupby("group_id").size()
+    return pd.crosstab(of_size, first).reindex(columns=["train", "val", "test"], fill_value=0)
+
+
+@pytest.mark.parametrize("kind", ["few", "many", "nothing else"])
+def test_the_chance_of_a_group_to_be_in_test_does_not_depend_on_its_size(kind: str) -> None:
+    sizes = {"few": [1] * 150 + [2] * 12 + [3] * 6 + [5] * 4 + [8] * 2, "many": [1] * 60 + [2, 3, 4, 5, 6] * 8}
+    of_group = np.array(sizes.get(kind, [2, 3, 4, 5, 6] * 12))
+    clusters = np.repeat(np.arange(2 * len(of_group)), np.tile(of_group, 2))
+    index = frame(of_sizes(int(of_group.sum()), int(of_group.sum())))
+    draws = 150
+    found = sum(
+        by_size(of_group, split_images(index, SplitConfig(seed=seed), duplicates=clusters)) for seed in range(draws)
+    )
+    count = found.sum(axis=1).to_numpy()
+    for side, chance in (("test", 0.2), ("val", 0.1)):
+        error = np.sqrt(chance * (1 - chance) / count)
+        # Four standard errors of independent draws, and what an exchange of the last group of a class may do.
+        assert (np.abs(found[side].to_numpy() / count - chance) < 4 * error + 0.02).all(), found
+
+
+@given(groups=st.lists(st.integers(1, 6), min_size=20, max_size=60), test=st.sampled_from([0.15, 0.2, 0.3]), seed=seeds)
+@settings(max_examples=60, deadline=None)
+def test_where_images_stand_alone_the_sizes_of_all_sides_are_exact(groups: list[int], test: float, seed: int) -> None:
+    of_group = np.array([*groups, *[1] * 60])
+    index = frame(of_sizes(int(of_group.sum()), 50))
+    clusters = np.concatenate([np.repeat(np.arange(len(of_group)), of_group), 1000 + np.arange(50)])
+    config = SplitConfig(test_fraction=test, seed=seed)
+    pd.testing.assert_frame_equal(
+        counts(index, split_images(index, config, duplicates=clusters)), counts(index, split_images(index, config))
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_larger_than_the_test_side_trains_and_is_told(seed: int) -> None:
+    index = frame(of_sizes(100, 100))
+    clusters = np.concatenate([np.zeros(40, dtype=np.int64), np.arange(1, 161)])
+    splits = split_images(index, SplitConfig(seed=seed), duplicates=clusters)
+    assert set(splits["split"][:40]) == {"train"}
+    assert counts(index, splits).loc["class0"].tolist() == [70, 10, 20]
+    (row,) = oversized_groups(splits, index, SplitConfig(seed=seed)).to_dict("records")
+    assert (row["label"], row["images"], row["wanted"], row["path"]) == ("class0", 40, 20, "0.png")
+    assert oversized_groups(split_images(index, SplitConfig()), index, SplitConfig()).empty
 
 
 # --- corrections

@@ -338,11 +338,33 @@ def test_a_model_at_the_ceiling_is_named(make_study, accuracy, there):
     audit(study, [])
     comparison = dict(read_json(study.folder / "comparison.json"))
     winner = next(model for model in comparison["models"] if model["model"] == comparison["winner"])
-    winner["test"]["accuracy"] = {"value": accuracy, "low": accuracy, "high": accuracy}
+    winner["test"]["accuracy"] = {"value": accuracy, "low": 0.9, "high": 1.0}
     write_json(study.folder / "comparison.json", comparison)
     assert (
         f"{winner['model']}, with {accuracy:.1%} on test, has reached this limit".replace("%", " %") in text_of(study)
     ) is there
+
+
+@pytest.mark.parametrize("side", ["val", "test"])
+def test_no_ceiling_is_stated_that_a_model_is_above(make_study, side):
+    study = make_study()
+    audit(study, [])
+    comparison = dict(read_json(study.folder / "comparison.json"))
+    high = SUMMARY["labels"]["ceiling"]["high"]
+    comparison["models"][-1][side]["accuracy"] = {"value": 0.999, "low": high + 0.0001, "high": 1.0}
+    write_json(study.folder / "comparison.json", comparison)
+    text = text_of(study)
+    assert "How many labels are wrong cannot be said" in text
+    assert "always right" not in text
+    assert "An estimated" not in text
+
+
+def test_labels_that_could_not_be_judged_say_why(make_study):
+    study = make_study()
+    audit(study, [], labels={**SUMMARY["labels"], "noise_rate": None, "ceiling": None, "reason": "Weak probe."})
+    text = text_of(study)
+    assert "Weak probe." in text
+    assert "An estimated" not in text
 
 
 def test_names_and_paths_are_text(make_study):

@@ -7,6 +7,7 @@ Copies are looked for among all readable images, dropped ones included, since th
 else is asked of the images that are left, with their corrected labels.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import Finding, findings_table
 from bestiary.audit.issues import is_about_copies
+from bestiary.audit.labels.gate import SMALL_NOISE, probe_skill, why_noise_is_not_stated, why_not_judged
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
-from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
+from bestiary.audit.labels.out_of_fold import FOLDS_C, FREER_C, OutOfFold, out_of_fold_probabilities
 from bestiary.audit.leakage import measure_leakage
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.outliers import find_outliers
@@ -41,6 +43,7 @@ from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.groups import group_ids
 from bestiary.data.index import index_fingerprint
 from bestiary.errors import BestiaryError
+from bestiary.evaluate.intervals import Interval
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import read_json, write_json
 from bestiary.store.hashing import fingerprint as hash_of
@@ -166,6 +169,60 @@ def _judge_labels(
     seen: _Seen, config: AuditConfig, *, kept: frozenset[str], progress: Progress
 ) -> tuple[list[Finding], dict[str, Any] | None]:
     """Likely label errors, and what is to be said of the labels as a whole; None where none could be judged."""
+    judged, rate = _probes(seen, config, kept=kept, progress=progress)
+    if not judged.judged.any():
+        return [], None
+    at = judged.judged
+    skill = probe_skill(seen.labels[at], judged.probabilities[at], seen.groups[at], seed=config.seed)
+    confirmed = _confirmed(seen, judged, kept)
+    summary: dict[str, Any] = {
+        "judged": int(at.sum()),
+        "confirmed": int(confirmed.sum()),
+        "probe_accuracy": judged.accuracy,
+        "probe_skill": skill.as_dict(),
+        "flagged": 0,
+        "noise_rate": None,
+        "ceiling": None,
+        "classes": [],
+    }
+    if reason := why_not_judged(skill, len(np.unique(seen.labels[at]))):
+        return [], summary | {"reason": reason}
+    errors = find_label_errors(
+        seen.images, judged.probabilities, seen.neighbours, class_names=seen.class_names, judged=at, kept=kept
+    )
+    # No more than the estimate of wrong labels supports.
+    errors = errors[: math.ceil(rate.high * int(at.sum()))]
+    summary["flagged"] = len(errors)
+    if reason := why_noise_is_not_stated(rate, judged.accuracy):
+        return errors, summary | {"reason": reason}
+    classes = class_quality(seen.labels, judged.probabilities, at, confirmed=confirmed, class_names=seen.class_names)
+    return errors, summary | {
+        "reason": "",
+        "noise_rate": rate.as_dict(),
+        "ceiling": ceiling(rate).as_dict(),
+        "classes": classes.to_dict("records"),
+    }
+
+
+def _probes(
+    seen: _Seen, config: AuditConfig, *, kept: frozenset[str], progress: Progress
+) -> tuple[OutOfFold, Interval]:
+    """Out-of-fold probes, and the noise rate by them.
+
+    Where many labels seem wrong, probes that are held back less are tried too, and those that are right more often
+    judge: of many classes with few images each, strong penalties make probes miss what is easy to see.
+    """
+    judged, rate = _probed(seen, config, FOLDS_C, kept=kept, progress=progress)
+    if rate.value > SMALL_NOISE:
+        freer, its_rate = _probed(seen, config, FREER_C, kept=kept, progress=progress)
+        if freer.accuracy > judged.accuracy and its_rate.value < rate.value:
+            return freer, its_rate
+    return judged, rate
+
+
+def _probed(
+    seen: _Seen, config: AuditConfig, c: float, *, kept: frozenset[str], progress: Progress
+) -> tuple[OutOfFold, Interval]:
     judged = out_of_fold_probabilities(
         seen.features,
         seen.labels,
@@ -173,34 +230,18 @@ def _judge_labels(
         class_count=len(seen.class_names),
         folds=config.folds,
         seed=config.seed,
+        c=c,
         progress=progress,
     )
-    if not judged.judged.any():
-        return [], None
-    errors = find_label_errors(
-        seen.images,
-        judged.probabilities,
-        seen.neighbours,
-        class_names=seen.class_names,
-        judged=judged.judged,
-        kept=kept,
-    )
-    confirmed = seen.images["image_id"].isin(kept).to_numpy() & judged.judged
+    confirmed = _confirmed(seen, judged, kept)
     rate = noise_rate(
         seen.labels, judged.probabilities, seen.groups, judged.judged, confirmed=confirmed, seed=config.seed
     )
-    classes = class_quality(
-        seen.labels, judged.probabilities, judged.judged, confirmed=confirmed, class_names=seen.class_names
-    )
-    return errors, {
-        "judged": int(judged.judged.sum()),
-        "confirmed": int(confirmed.sum()),
-        "probe_accuracy": judged.accuracy,
-        "flagged": len(errors),
-        "noise_rate": rate.as_dict(),
-        "ceiling": ceiling(rate).as_dict(),
-        "classes": classes.to_dict("records"),
-    }
+    return judged, rate
+
+
+def _confirmed(seen: _Seen, judged: OutOfFold, kept: frozenset[str]) -> npt.NDArray[np.bool_]:
+    return np.asarray(seen.images["image_id"].isin(kept).to_numpy() & judged.judged)
 
 
 def image_groups(images: pd.DataFrame, clusters: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -255,7 +296,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 5"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 6"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

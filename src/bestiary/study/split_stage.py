@@ -7,6 +7,7 @@ from bestiary.data.splits.split_table import (
     changed_settings,
     missing_classes,
     moved_images,
+    oversized_groups,
     read_split_settings,
     read_splits,
     split_images,
@@ -78,6 +79,14 @@ def _say(work: Work) -> None:
         work.progress.say(
             f"  {counted(leaks, 'group')} of copies {'lies' if leaks == 1 else 'lie'} on more than one given side: "
             "scores will be too good"
+        )
+    large = oversized_groups(splits, work.snapshot.index, work.snapshot.config.split)
+    if len(large):
+        first = large.iloc[0]
+        more = f", and {counted(len(large) - 1, 'group')} more" if len(large) > 1 else ""
+        work.progress.say(
+            f"  {counted(int(first['images']), 'image')} of {first['label']!r} belong together ({first['path']} ...), "
+            f"and test is to have {first['wanted']}: no draw can put so large a group there{more}"
         )
     for side, names in missing_classes(splits, work.snapshot.corrected).items():
         shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")

@@ -4,9 +4,20 @@ In: classes, groups, and the sides that images have already. Out: a side for eve
 
 Each class gives the asked fraction by largest remainder, so that totals equal scikit-learn's
 `train_test_split(stratify=...)`. A class large enough for it gives every side one image at least: where the fraction
-gives it none, a side gets one more, and train one less. Larger groups go first, each to the side where its classes lack
-most; single images then fill up exactly. A class that groups left without an image of a side gets the smallest group
-that can be spared there.
+gives it none, a side gets one more, and train one less.
+
+Which groups go where is chance, and not their size:
+
+1. Groups of several images draw lots. A group goes to a side with the probability of what its classes still lack there,
+   whatever its size; at first that is the asked fraction. Only a side of which it alone is more than one of its classes
+   lacks there is closed to it: groups so large are in train more often than others, and no draw could help it.
+2. Where lots put more of a class on a side than it lacks, groups of that class are moved or exchanged, as few as it
+   takes. Which ones is chance among those that serve equally.
+3. Images that stand alone fill all sides up exactly. Since groups have the asked fraction in the mean, so have these.
+4. A class that groups left without an image of a side gets the smallest group that can be spared there.
+
+Lots of one draw are spread evenly over groups of like classes and size (the additive recurrence of the golden ratio
+from a random start: each lot alone is uniform), so that the sides differ less in sizes of groups than by plain chance.
 
 Images that have a side keep it. They count towards the targets of the whole; a side that has more than its target of a
 class gets none of that class.
@@ -22,6 +33,10 @@ from bestiary.config.schema import SPLITS
 
 Counts = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.object_]
+Shares = npt.NDArray[np.float64]
+Needs = tuple[Counts, Counts]
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def allot(
@@ -106,16 +121,17 @@ def draw(
     wanted = np.stack([sizes * fractions.get(side, 0.0) for side in order])
 
     new = np.flatnonzero(kept == "")
-    members = [new[positions] for positions in _members(groups[new], np.random.default_rng(seed))]
+    random = np.random.default_rng(seed)
+    members = [new[positions] for positions in _members(groups[new], random)]
     sides = kept.copy()
-    for positions in members:
-        if len(positions) == 1:
-            continue
-        needs = np.bincount(codes[positions], minlength=len(names))
-        place = _best_side(lacking, needs)
-        sides[positions] = order[place]
-        lacking[place] -= needs
-        placed[place] += needs
+    several = [positions for positions in members if len(positions) > 1]
+    if several:
+        needs = [np.unique(codes[positions], return_counts=True) for positions in several]
+        places = _exchange(needs, _by_lot(needs, lacking, random), lacking, random)
+        for positions, (of, count), place in zip(several, needs, places, strict=True):
+            sides[positions] = order[place]
+            lacking[place, of] -= count
+            placed[place, of] += count
     singles = np.array([positions[0] for positions in members if len(positions) == 1], dtype=np.int64)
     singles = singles[np.argsort(codes[singles], kind="stable")]
     ends = np.cumsum(np.bincount(codes[singles], minlength=len(names)))
@@ -130,24 +146,91 @@ def draw(
 
 
 def _members(groups: Counts, random: np.random.Generator) -> list[Counts]:
-    """The positions of each group, larger groups first, in random order among equals."""
+    """The positions of each group, in random order."""
     order = random.permutation(len(groups))
     order = order[np.argsort(groups[order], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     members = np.split(order, starts[1:])
-    shuffled = [members[number] for number in random.permutation(len(members))]
-    return sorted(shuffled, key=len, reverse=True)
+    return [members[number] for number in random.permutation(len(members))]
 
 
-def _best_side(lacking: npt.NDArray[np.float64], needs: Counts) -> int:
-    """The side whose lack, relative to all that it lacks, is served best by a group that has `needs`."""
-    overshoot = np.maximum(needs - lacking, 0).sum(axis=1)
-    share = (np.minimum(needs, np.maximum(lacking, 0)) / np.maximum(lacking.sum(axis=1, keepdims=True), 1)).sum(axis=1)
-    # Least overshoot first; among equals the side with most room, so that val and test are not filled with copies.
-    return int(np.lexsort((share, overshoot))[0])
+def _by_lot(needs: Sequence[Needs], lacking: Shares, random: np.random.Generator) -> Counts:
+    """A side for each group of several images, by lot: `(groups,) int64`.
+
+    Args:
+        needs: of each group, the classes it holds and how many images of each.
+        lacking: what each side lacks of each class, `(sides, classes)`.
+        random: where the lots start, and the order of groups that are alike.
+    """
+    shuffled = random.permutation(len(needs))
+    alike = sorted(shuffled, key=lambda number: (tuple(needs[number][0]), int(needs[number][1].sum())))
+    lots = (random.random() + _GOLDEN * np.arange(len(needs))) % 1
+    places = np.zeros(len(needs), dtype=np.int64)
+    for number, lot in zip(alike, lots, strict=True):
+        of, count = needs[number]
+        room = lacking[:, of]
+        shares = (room / np.maximum(room.sum(axis=0), 1) * count).sum(axis=1)
+        closed = (room < count).any(axis=1)
+        shares = np.where(closed, 0.0, shares)
+        total = shares.sum()  # 0 where it fits nowhere: then it trains
+        places[number] = (
+            0 if total == 0 else min(int(np.searchsorted(np.cumsum(shares), lot * total, "right")), len(shares) - 1)
+        )
+    return places
 
 
-def _share_out(lacking: npt.NDArray[np.float64], count: int) -> Counts:
+def _exchange(needs: Sequence[Needs], places: Counts, lacking: Shares, random: np.random.Generator) -> Counts:
+    """Move groups of one class, or exchange two, until no side has more of a class than it lacks, or none helps.
+
+    Args:
+        needs: of each group, as above.
+        places: of `_by_lot`.
+        lacking: as above, before any group was placed.
+        random: which of the groups that serve equally.
+    """
+    places, left = places.copy(), lacking.copy()
+    for place, (of, count) in zip(places, needs, strict=True):
+        left[place, of] -= count
+    of_class: dict[int, list[int]] = {}
+    for number, (of, _) in enumerate(needs):
+        if len(of) == 1:
+            of_class.setdefault(int(of[0]), []).append(number)
+    for code in np.flatnonzero((left < 0).any(axis=0)):
+        own = np.array(of_class.get(int(code), []), dtype=np.int64)
+        sizes = np.array([int(needs[number][1][0]) for number in own], dtype=np.int64)
+        for _ in range(2 * len(own)):
+            change = _best_exchange(sizes, places[own], left[:, code])
+            if change is None:
+                break
+            source, target, given, taken = change
+            for size, here, there in ((given, source, target), (taken, target, source)):
+                if size:
+                    chosen = own[random.choice(np.flatnonzero((sizes == size) & (places[own] == here)))]
+                    places[chosen] = there
+            left[source, code] += given - taken
+            left[target, code] -= given - taken
+    return places
+
+
+def _best_exchange(sizes: Counts, places: Counts, left: Shares) -> tuple[int, int, int, int] | None:
+    """From which side to which, a group of what size, for one of what size (0: for none); None where nothing helps."""
+    best, least = None, 0.0
+    for source in np.flatnonzero(left < 0):
+        for target in range(len(left)):
+            if target == source:
+                continue
+            given = np.unique(sizes[places == source])
+            taken = np.append(0, np.unique(sizes[places == target]))
+            moved = given[:, None] - taken[None, :]
+            before = min(left[source], 0.0) + min(left[target], 0.0)
+            gain = np.minimum(left[source] + moved, 0) + np.minimum(left[target] - moved, 0) - before
+            if gain.size and gain.max() > least:
+                row, column = np.unravel_index(int(gain.argmax()), gain.shape)
+                best, least = (int(source), target, int(given[row]), int(taken[column])), float(gain.max())
+    return best
+
+
+def _share_out(lacking: Shares, count: int) -> Counts:
     """Share `count` single images out by what the sides lack; a side that groups overfilled gets none."""
     room = np.maximum(lacking, 0)
     if room.sum() == 0:
@@ -158,7 +241,7 @@ def _share_out(lacking: npt.NDArray[np.float64], count: int) -> Counts:
     return counts
 
 
-def _fill_up(lacking: npt.NDArray[np.float64], placed: Counts, wanted: npt.NDArray[np.float64], count: int) -> Counts:
+def _fill_up(lacking: Shares, placed: Counts, wanted: Shares, count: int) -> Counts:
     """Fill val and test up to their targets with `count` single images, and train with the rest.
 
     For classes that have images on the sides already. Sharing out by what the sides lack would starve val where test is

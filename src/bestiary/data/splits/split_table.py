@@ -259,6 +259,27 @@ def straddling_groups(splits: pd.DataFrame) -> int:
     return int((kept.groupby("group_id")["split"].nunique() > 1).sum())
 
 
+def oversized_groups(splits: pd.DataFrame, index: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
+    """Groups too large for the test side: of one of their classes they alone have more images than test is to have.
+
+    Args:
+        splits: of `split_images` or `without`.
+        index: as found.
+        config: what was asked for.
+
+    Returns:
+        `group_id, label, images, wanted, path` (of the first image), the largest first; nothing where test is given.
+    """
+    table = present(splits).merge(index[["image_id", "path", "label"]], on="image_id")
+    if config.use_given and (table["given"] == "test").any():
+        return pd.DataFrame(columns=["group_id", "label", "images", "wanted", "path"])
+    wanted = np.ceil(table["label"].value_counts() * config.test_fraction).astype(np.int64)
+    groups = table.groupby(["group_id", "label"], as_index=False).agg(images=("image_id", "size"), path=("path", "min"))
+    groups["wanted"] = groups["label"].map(wanted)
+    large = groups[(groups["images"] > groups["wanted"]) & (groups["images"] > 1)]
+    return large.sort_values(["images", "group_id"], ascending=[False, True]).reset_index(drop=True)
+
+
 def moved_images(previous: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Which images are on another side than before: `image_id, before, now`.
 
@@ -334,7 +355,7 @@ def splits_fingerprint(
         images["image_id"].isin(gone).tolist(),
         strict=True,
     )
-    return fingerprint([sorted(rows), config.model_dump(mode="json"), "rules 4"])
+    return fingerprint([sorted(rows), config.model_dump(mode="json"), "rules 5"])
 
 
 def write_splits(study_dir: Path, splits: pd.DataFrame, *, fingerprint: str, config: SplitConfig) -> None:

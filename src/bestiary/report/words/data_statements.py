@@ -49,7 +49,9 @@ def data_statements(study: StudyRecord) -> Statements:
 def _labels(labels: Mapping[str, Any], comparison: Mapping[str, Any]) -> Sentence | None:
     rate, ceiling = labels.get("noise_rate") or {}, labels.get("ceiling") or {}
     if not is_number(rate.get("value")):
-        return None
+        return Sentence("Wrong labels", str(labels["reason"])) if labels.get("reason") else None
+    if beaten := _beaten(ceiling, comparison):
+        return Sentence("Wrong labels", beaten)
     text = (
         f"An estimated {percent(rate['value'])} of the labels are wrong (95\u00a0% interval {percent_interval(rate)}). "
         "This counts images that show another of the classes, not images that show something else. It may include "
@@ -86,6 +88,21 @@ def _against_ceiling(ceiling: Mapping[str, Any], comparison: Mapping[str, Any]) 
             f" {winner['model']}, with {percent(accuracy)} on test, has reached this limit: fixing labels now helps "
             "more than another model."
         )
+    return ""
+
+
+def _beaten(ceiling: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """What is said instead where a model is right more often than the audit's noise rate allows; "" where none is."""
+    for model in comparison.get("models") or []:
+        for side in ("test", "val"):
+            accuracy = interval(model.get(side), "accuracy")
+            if is_number(accuracy.get("low")) and is_number(ceiling.get("high")) and accuracy["low"] > ceiling["high"]:
+                where = "test" if side == "test" else "validation"
+                return (
+                    f"How many labels are wrong cannot be said: the audit's own probe took "
+                    f"{percent(1 - ceiling['value'])} of them for wrong, and {model['model']} agrees with "
+                    f"{percent(accuracy['value'])} of them on {where}."
+                )
     return ""
 
 
