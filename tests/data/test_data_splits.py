@@ -43,6 +43,16 @@ from tests.data.split_frames import (
     seeds,
 )
 
+NAMES = r"class(es)? 'class\d' \(\d+ images?\)|no image is left in (val|test)"
+
+
+def assert_a_class_lacks_val_first_and_train_never(index: pd.DataFrame, splits: pd.DataFrame) -> None:
+    table = counts(index, splits)
+    assert (table["train"] > 0).all()
+    alone = splits.groupby("group_id")["image_id"].transform("size") == 1
+    singles = splits[alone].merge(index, on="image_id")["label"].value_counts().reindex(table.index, fill_value=0)
+    assert (table[singles >= 3] > 0).all(axis=None)
+
 
 def split(index: pd.DataFrame, **config: object) -> list[str]:
     return list(split_images(index, SplitConfig(**config))["split"])  # type: ignore[arg-type]
@@ -59,14 +69,14 @@ def test_every_readable_image_is_in_one_split_and_every_class_in_each_or_it_is_a
     try:
         splits = split_images(index, config)
     except SplitError as error:
-        assert re.search(r"class(es)? 'class\d' \(\d+ images?\)", str(error))  # noqa: PT017 (either outcome is right)
+        assert re.search(NAMES, str(error))  # noqa: PT017 (either outcome is right)
         return
     assert list(splits.columns) == ["image_id", "group_id", "split", "drawn", "given"]
     assert (splits["drawn"] == splits["split"]).all()
     assert list(splits["image_id"]) == list(index.loc[index["error"] == "", "image_id"])
     assert set(splits["split"]) == set(SPLITS)
     assert_no_group_is_parted(index, splits)
-    assert (counts(index, splits) > 0).all(axis=None)
+    assert_a_class_lacks_val_first_and_train_never(index, splits)
     pd.testing.assert_frame_equal(splits, split_images(index, config))
 
 
@@ -163,16 +173,23 @@ def test_all_classes_that_are_too_small_are_named_up_to_ten() -> None:
     assert "(2 images) and 2 more. Train" in str(caught.value)
 
 
-def test_class_whose_images_are_all_copies_is_named_with_its_groups() -> None:
-    index = frame(of_sizes(40, 10), contents=[*range(40), *[99] * 10])
-    with pytest.raises(SplitError) as caught:
+@pytest.mark.parametrize(("groups", "there"), [([10], "train"), ([6, 4], "train test"), ([5, 3, 2], "train val test")])
+@pytest.mark.parametrize("seed", range(5))
+def test_class_of_few_groups_is_in_train_first_and_in_val_last(groups: list[int], there: str, seed: int) -> None:
+    contents = [*range(40), *np.repeat([97, 98, 99][: len(groups)], groups)]
+    for options in ({"contents": contents}, {}):
+        index = frame(of_sizes(40, 10), **options)
+        splits = split_images(index, SplitConfig(seed=seed), duplicates=None if options else np.array(contents))
+        found = counts(index, splits).loc["class1"]
+        assert " ".join(found.index[found > 0]) == there
+        lacking = {side: ["class1"] for side in ("val", "test") if side not in there}
+        assert missing_classes(splits, index) == lacking
+
+
+def test_where_no_class_has_groups_enough_the_empty_side_is_named() -> None:
+    index = frame(of_sizes(6, 6), contents=[0] * 6 + [1] * 6)
+    with pytest.raises(SplitError, match="no image is left in val"):
         split(index)
-    assert re.fullmatch(
-        r"no (train|val|test) image of class 'class1' \(10 images\): copies, and images of one group value, stay on "
-        r"one side, and this class has too few groups of them\. Those of 'class1' are 1 group, the largest of 10 "
-        r"images\. Add images, or take this class out of the data: the first image of 'class1' is '40\.png'",
-        str(caught.value),
-    )
 
 
 @pytest.mark.parametrize(
@@ -369,12 +386,12 @@ def test_no_cluster_is_parted_or_it_is_an_error_that_names_a_class(
     try:
         splits = split_images(index, config, duplicates=clusters)
     except SplitError as error:
-        assert re.search(r"class(es)? 'class\d' \(\d+ images?\)", str(error))  # noqa: PT017 (either outcome is right)
+        assert re.search(NAMES, str(error))  # noqa: PT017 (either outcome is right)
         return
     assert_no_group_is_parted(index, splits)
     assert (splits.groupby(clusters)["split"].nunique() == 1).all()
     assert (splits.groupby(clusters)["group_id"].nunique() == 1).all()
-    assert (counts(index, splits) > 0).all(axis=None)
+    assert_a_class_lacks_val_first_and_train_never(index, splits)
     # Numbers of clusters are names only; single-image clusters are none.
     renamed = split_images(index, config, duplicates=clusters.max() - clusters)
     pd.testing.assert_frame_equal(splits, renamed)
@@ -426,26 +443,6 @@ def test_cluster_numbers_of_other_images_are_refused() -> None:
 def test_a_corrected_index_is_not_split() -> None:
     with pytest.raises(ValueError, match="as found"):
         split_images(corrected(frame(of_sizes(10, 10)), []), SplitConfig())
-
-
-def test_class_of_too_few_clusters_says_that_near_duplicates_may_part() -> None:
-    index = frame(of_sizes(40, 10))
-    clusters = np.array([*range(40), *[50] * 6, *[51] * 4])
-    with pytest.raises(SplitError) as caught:
-        split_images(index, SplitConfig(), duplicates=clusters)
-    assert re.search(
-        r"no \w+ image of class 'class1' \(10 images\): .* Those of 'class1' are 2 groups, the largest of 6 images\. .*"
-        r'Or set split\.group_duplicates = "exact": .* 10 groups of \'class1\'$',
-        str(caught.value),
-    )
-    split_images(index, SplitConfig(group_duplicates="exact"), duplicates=clusters)
-
-
-def test_class_of_too_few_groups_of_copies_is_not_told_of_near_duplicates() -> None:
-    index = frame(of_sizes(40, 10), contents=[*range(40), *[50] * 6, *[51] * 4])
-    with pytest.raises(SplitError) as caught:
-        split_images(index, SplitConfig(), duplicates=np.arange(50))
-    assert "group_duplicates" not in str(caught.value)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
+from bestiary.data.splits.rare_classes import FEWEST_IMAGES, is_rare
+from bestiary.evaluate.intervals import Z
+from bestiary.plurals import counted
 
 SMALL = 50
 _TEST_SHARE = 0.2
 _RARE_SHARE = 0.2
 _MOST_RATIO = 10
-_Z = 1.959964  # of 95 %
 
 
 def find_imbalance(images: pd.DataFrame, class_names: Sequence[str]) -> list[Finding]:
@@ -38,6 +40,26 @@ def find_imbalance(images: pd.DataFrame, class_names: Sequence[str]) -> list[Fin
     ]
 
 
+def find_rare(index: pd.DataFrame) -> list[Finding]:
+    """One finding for each class that was left out for having too few images.
+
+    Args:
+        index: all files, with `label` and `error`.
+    """
+    sizes = index.loc[is_rare(index), "label"].value_counts().sort_index()
+    return [
+        Finding(
+            "rare_class",
+            "high",
+            1.0,
+            "collect",
+            f"{counted(int(size), 'image')}, and a split needs {FEWEST_IMAGES}. No model knows this class.",
+            label=str(name),
+        )
+        for name, size in sizes.items()
+    ]
+
+
 def _small(name: str, count: int) -> Finding:
     scored = max(round(_TEST_SHARE * count), 1)
     severity: Severity = "high" if count < 10 else "medium" if count < 25 else "low"
@@ -51,7 +73,7 @@ def _small(name: str, count: int) -> Finding:
 
 def _half_width(count: int) -> float:
     """Half of Wilson's interval (1927, JASA 22:209) of a proportion of one half."""
-    return float(_Z * np.sqrt(count + _Z**2) / (2 * (count + _Z**2)))
+    return float(Z * np.sqrt(count + Z**2) / (2 * (count + Z**2)))
 
 
 def _rare(counts: pd.Series) -> list[Finding]:

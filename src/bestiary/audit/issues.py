@@ -140,6 +140,16 @@ _ALL = (
         most_cards=30,
     ),
     Issue(
+        "rare_class",
+        "class",
+        title="Classes with too few images to be split",
+        short="Rare class",
+        effect="They are left out: no model knows them, and it will call their images something else.",
+        fix='Collect more, merge them with data.rename or data.rare = "merge:other", or delete the folder.',
+        question=f"{_NOTHING}collect more, or set data.rare.",
+        most_cards=30,
+    ),
+    Issue(
         "small_class",
         "class",
         title="Classes with few images",

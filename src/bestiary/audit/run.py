@@ -23,7 +23,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from bestiary.audit.answers import Decisions, answered, answers_key, asked_about, is_answered
-from bestiary.audit.balance import find_imbalance
+from bestiary.audit.balance import find_imbalance, find_rare
 from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
@@ -98,7 +98,7 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     images = subject.images
     class_names = sorted(set(images["label"]))
     groups = image_groups(images, subject.clusters)
-    found = [*find_unread(subject.index), *find_similar_names(images["label"])]
+    found = [*find_unread(subject.index), *find_rare(subject.index), *find_similar_names(images["label"])]
     with clock.part("copies"):
         found += copy_findings(images, subject.clusters, use_given=split.use_given)
     seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
@@ -296,7 +296,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 6"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 7"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

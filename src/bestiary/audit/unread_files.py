@@ -11,6 +11,7 @@ import pandas as pd
 from bestiary.audit.findings import Finding
 from bestiary.data.index import is_dropped
 from bestiary.data.listing import SIDECAR_FILE, SYSTEM_FILE
+from bestiary.data.splits.rare_classes import is_rare
 
 _MOST_ENDINGS = 5
 
@@ -23,7 +24,7 @@ def find_unread(index: pd.DataFrame) -> list[Finding]:
     Args:
         index: all files, with `image_id`, `path`, `label` and `error`.
     """
-    unread = index[~index["error"].isin(["", SYSTEM_FILE]) & ~is_dropped(index)]
+    unread = index[~index["error"].isin(["", SYSTEM_FILE]) & ~is_dropped(index) & ~is_rare(index)]
     others = unread["error"] == SIDECAR_FILE
     endings = unread["path"].map(lambda path: PurePosixPath(path).suffix.casefold())
     return [

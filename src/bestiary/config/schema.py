@@ -64,6 +64,10 @@ class DataConfig(_Section):
     rename: Annotated[dict[str, Annotated[str, Field(min_length=1)]], AfterValidator(_frozen)] = Field(
         default_factory=FrozenDict, description="class names as found -> as wanted"
     )
+    rare: Annotated[str, Field(pattern=r"^(leave_out|refuse|merge:.*\S.*)$")] = Field(
+        "leave_out",
+        description="classes of fewer than 3 images: leave_out, with a finding; merge:NAME, into one class; or refuse",
+    )
     top_folders: Literal["auto", "classes", "splits"] = Field(
         "auto", description="folder only: what its folders are; auto: splits where their names say so, else classes"
     )

@@ -31,6 +31,7 @@ from bestiary.data.folders.layout import split_of
 from bestiary.data.folders.walk import is_sidecar, is_system
 from bestiary.data.index import is_dropped, stands_for_no_image
 from bestiary.data.listing import list_files
+from bestiary.data.splits.rare_classes import is_rare
 from bestiary.errors import BestiaryError, DataError, UsageError
 from bestiary.progress import SILENT, Progress
 from bestiary.store.caches import free_bytes
@@ -147,7 +148,7 @@ def _plan(index: pd.DataFrame, corrections: Sequence[Correction]) -> pd.DataFram
     plan = corrected(index, corrections)
     actions = {image_id: correction.action for image_id, correction in resolve(corrections, index).items()}
     plan["action"] = [actions.get(image_id, "") for image_id in plan["image_id"]]
-    plan["left_out"] = plan["error"]
+    plan["left_out"] = plan["error"].mask(is_rare(plan), "")  # a sound image, whatever its class
     plan["split"] = _split_folders(plan)
     plan["new_path"] = _new_paths(plan)
     return plan

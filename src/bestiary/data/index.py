@@ -95,7 +95,7 @@ def _known_facts(previous: pd.DataFrame | None) -> dict[str, tuple[ImageFacts, s
     """What is known of contents that were read before. A refusal is read again: the reader may have learnt more."""
     if previous is None:
         return {}
-    read = previous[(previous["error"] == "") & (previous["sha256"] != "")]
+    read = previous[(previous["phash"] != "") & (previous["sha256"] != "")]
     facts = read[list(_FACTS)].to_dict("records")
     return {digest: (ImageFacts(**row), "") for digest, row in zip(read["sha256"], facts, strict=True)}
 

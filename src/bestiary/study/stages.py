@@ -11,7 +11,9 @@ import pandas as pd
 from bestiary.data.corrections.overlay import corrections_fingerprint
 from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, write_index
 from bestiary.data.listing import table_notes
+from bestiary.data.splits.rare_classes import FEWEST_IMAGES, apply_rare, is_rare
 from bestiary.deploy.bundle import is_whole as is_whole_bundle
+from bestiary.plurals import counted
 from bestiary.report.stamp import report_fingerprint
 from bestiary.runs.environment import package_versions
 from bestiary.store.hashing import fingerprint
@@ -41,7 +43,8 @@ from bestiary.study.work import Stage, Work
 def _make_index(work: Work, key: str) -> None:
     file = work.paths.index
     previous = read_index(work.paths.folder) if table_fingerprint(file) else None
-    index = build_index(work.snapshot.config.data, previous=previous, progress=work.progress)
+    data = work.snapshot.config.data
+    index = apply_rare(build_index(data, previous=previous, progress=work.progress), data.rare)
     if table_fingerprint(file) != index_fingerprint(index):
         write_index(work.paths.folder, index)
         _say_index(work, index, previous)
@@ -54,6 +57,9 @@ def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None) -
     for note in table_notes(work.snapshot.config.data):
         work.progress.say(f"  {note}")
     work.progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
+    for label, size in index.loc[is_rare(index), "label"].value_counts().sort_index().items():
+        few = counted(int(size), "image")
+        work.progress.say(f"  class {label!r} is left out: {few} of {FEWEST_IMAGES} that a split needs (data.rare)")
     if previous is not None:
         known, now = set(previous["image_id"]), set(index["image_id"])
         work.progress.say(f"  the data changed: {len(now - known):,} files new, {len(known - now):,} gone")

@@ -14,7 +14,8 @@ Which groups go where is chance, and not their size:
 2. Where lots put more of a class on a side than it lacks, groups of that class are moved or exchanged, as few as it
    takes. Which ones is chance among those that serve equally.
 3. Images that stand alone fill all sides up exactly. Since groups have the asked fraction in the mean, so have these.
-4. A class that groups left without an image of a side gets the smallest group that can be spared there.
+4. A class that groups left without an image of a side gets the smallest group that can be spared there; a class of two
+   groups is in train and test, and one of a single group in train.
 
 Lots of one draw are spread evenly over groups of like classes and size (the additive recurrence of the golden ratio
 from a random start: each lot alone is uniform), so that the sides differ less in sizes of groups than by plain chance.
@@ -264,18 +265,25 @@ def _fill_up(lacking: Shares, placed: Counts, wanted: Shares, count: int) -> Cou
 def _spare_for_empty(
     sides: Sides, codes: Counts, groups: Counts, order: Sequence[str], *, movable: npt.NDArray[np.bool_]
 ) -> None:
-    """Give each side that lacks a class the smallest new group with it whose move leaves no other class empty."""
+    """Give each side that lacks a class the smallest new group with it whose move leaves no class empty elsewhere.
+
+    A class of two groups is in train and test, and one of a single group in train.
+    """
     places = np.array([order.index(name) for name in sides], dtype=np.int64)
     counts = np.zeros((len(order), int(codes.max()) + 1), dtype=np.int64)
     np.add.at(counts, (places, codes), 1)
-    for place, number in np.argwhere(counts == 0):
+    # Where a class has too few groups, train comes first and val last.
+    first = {"train": 0, "test": 1, "val": 2}
+    rank = np.array([first[side] for side in order])
+    for place, number in sorted(np.argwhere(counts == 0).tolist(), key=lambda empty: (rank[empty[0]], empty[1])):
         if counts[place, number]:  # a group that moved before has brought it
             continue
         candidates, sizes = np.unique(groups[np.isin(groups, groups[movable & (codes == number)])], return_counts=True)
         for group in candidates[np.argsort(sizes, kind="stable")]:
             members = np.flatnonzero(groups == group)
             needs, source = np.bincount(codes[members], minlength=counts.shape[1]), places[members[0]]
-            if (counts[source] > needs)[needs > 0].all():
+            is_spared = (counts[source] > needs) | ((rank[source] > rank[place]) & (counts[place] == 0))
+            if is_spared[needs > 0].all():
                 counts[source], counts[place] = counts[source] - needs, counts[place] + needs
                 places[members], sides[members] = place, order[place]
                 break

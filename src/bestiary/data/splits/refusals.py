@@ -44,17 +44,17 @@ def refuse_lacking(
     groups: npt.NDArray[np.int64],
     *,
     given: npt.NDArray[np.bool_],
-    drawn: Collection[str],
     known: Collection[str],
 ) -> None:
-    """Refuse a side that has no image, a class with none to train on, and one that a draw gave no val or test image.
+    """Refuse a side that has no image, and a class with none to train on.
+
+    A class of too few groups may lack val, or val and test: see `split_table.missing_classes`.
 
     Args:
         images: all readable ones.
         sides: of each, `(n,)` strings.
         groups: of each, `(n,) int64`.
         given: whether a folder or column put it, or a copy of it, into val or test, `(n,) bool`.
-        drawn: the sides that are drawn.
         known: classes that had a side before.
     """
     labels = images["label"].to_numpy(dtype=object)
@@ -75,10 +75,8 @@ def refuse_lacking(
             f"nothing left to train on: {_listed(moved)}. Every image of {_these(moved)} is in val or test, and stays "
             f"there with its copies. Add images, or {_REDRAW}"
         )
-    for side in SPLITS:
-        lacking = sizes[(counts[side] == 0) & ~sizes.index.isin(known)]
-        if len(lacking) and (side == "train" or side in drawn):
-            _refuse_groups(images, groups, labels, side, lacking)
+    if len(untrained):
+        _refuse_groups(images, groups, labels, untrained)
     for side in SPLITS:
         if not (sides == side).any():
             raise SplitError(
@@ -91,7 +89,6 @@ def _refuse_groups(
     images: pd.DataFrame,
     groups: npt.NDArray[np.int64],
     labels: npt.NDArray[np.object_],
-    side: str,
     lacking: pd.Series,
 ) -> None:
     of_class = labels == lacking.index[0]
@@ -103,7 +100,7 @@ def _refuse_groups(
             f"{exact} groups of {str(lacking.index[0])!r}"
         )
     raise SplitError(
-        f"no {side} image of {_listed(lacking)}: copies, and images of one group value, stay on one side, and "
+        f"no train image of {_listed(lacking)}: copies, and images of one group value, stay on one side, and "
         f"{_these(lacking)} {'has' if len(lacking) == 1 else 'have'} too few groups of them. Those of "
         f"{str(lacking.index[0])!r} are {counted(len(largest), 'group')}, the largest of "
         f"{counted(int(largest.max()), 'image')}. {fix}"

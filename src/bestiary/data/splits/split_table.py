@@ -77,8 +77,7 @@ def split_images(
         gone.
 
     Raises:
-        SplitError: a class is too small, or its groups too large, for every side that is drawn to get an image of it;
-            a class has no image to train on; or a side is empty.
+        SplitError: a class has fewer images than there are sides to draw; it has none to train on; or a side is empty.
     """
     if "label_given" in index:
         raise ValueError("splits are drawn on the index as found: give it without corrections, then call `without`")
@@ -99,7 +98,7 @@ def split_images(
         labels = images["label"].to_numpy(dtype=object)[pool]
         sides[pool] = draw(labels, groups[pool], fractions, seed=config.seed, kept=sides[pool])
     sides[sides == ""] = "train"  # val and test are given, and this image to neither
-    refuse_lacking(images, sides, groups, given=~is_open, drawn=list(fractions), known=known_classes)
+    refuse_lacking(images, sides, groups, given=~is_open, known=known_classes)
 
     table = pd.DataFrame(
         {
