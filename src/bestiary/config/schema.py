@@ -80,6 +80,11 @@ class DataConfig(_Section):
         AUTO_COLUMN,
         description="table only: images with one value stay in one split; auto: one named group, if any; empty: none",
     )
+    group_pattern: str = Field(
+        "",
+        description="regular expression on paths: images with one value of its group stay in one split, unless a "
+        "column says; empty: none",
+    )
 
 
 class SplitConfig(_Section):

@@ -4,11 +4,13 @@ In: `data` of a config. Out: one `Listed` a file, in a fixed order, none left ou
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from bestiary.config.schema import DataConfig
 from bestiary.data.datasets import data_root, default_rename, is_table
 from bestiary.data.folders.layout import EMPTY_FOLDER, SPLIT_FOLDERS, Layout, empty_folders, read_layout
+from bestiary.data.folders.path_groups import path_groups
 from bestiary.data.folders.walk import SIDECAR_FILE, SYSTEM_FILE, Found, walk
 from bestiary.data.table_listing import Listed, read_image_table
 from bestiary.errors import ConfigError, DataError
@@ -25,12 +27,14 @@ def list_files(data: DataConfig) -> list[Listed]:
 
     Raises:
         UsageError: no such folder or table.
-        ConfigError: a column or a `rename` key that the data does not have.
+        ConfigError: a column or a `rename` key that the data does not have; a `group_pattern` that is none, or that no
+            path has.
         DataError: the folder or table is empty, has images but no class folders, or has top folders that may be
             splits or classes.
     """
     root = data_root(data.path)
     listed = read_image_table(data, split_names=SPLIT_FOLDERS).rows if is_table(data.path) else _from_folder(root, data)
+    listed = _grouped(listed, data.group_pattern) if data.group_pattern else listed
     return _renamed(listed, data.rename or default_rename(data.path), strict=bool(data.rename))
 
 
@@ -62,6 +66,13 @@ def _place(found: Found, layout: Layout) -> Listed:
         return Listed(path=found.path, error=found.error)
     label, split, misplaced = layout.place(f"{found.path}/" if found.is_folder else found.path)
     return Listed(path=found.path, label=label, split=split, error=found.error or misplaced)
+
+
+def _grouped(listed: list[Listed], pattern: str) -> list[Listed]:
+    """The same, with the groups that paths say where no column does; files that are left out have none."""
+    images = [file for file in listed if file.label and not file.error]
+    groups = dict(zip(images, path_groups([file.path for file in images], pattern), strict=True))
+    return [replace(file, group=file.group or groups.get(file, "")) for file in listed]
 
 
 def _renamed(listed: list[Listed], rename: dict[str, str], *, strict: bool) -> list[Listed]:
