@@ -4,8 +4,8 @@ In: images, small grey pictures and features of them. Out: clusters, and `duplic
 module owns: `image_id, cluster_id, similarity, exact`, one row a member of a cluster of two or more; `similarity` in
 [0, 1] is that to the member it is most like (see `similarity`), `exact` whether another member has its very bytes.
 
-Clusters are connected components of the pairs that are alike enough for this set (see `threshold`). Labels play no
-part, nor does the order of images: a cluster is named after the contents of its members.
+Pairs that are alike enough for this set (see `threshold`) form clusters around medoids, so that nothing chains (see
+`medoids`). Labels play no part, nor does the order of images: a cluster is named after the contents of its members.
 """
 
 from pathlib import Path
@@ -16,10 +16,10 @@ import pandas as pd
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
+from bestiary.audit.copies.medoids import around_medoids
 from bestiary.audit.copies.similarity import similarities
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY, near_duplicate_threshold
 from bestiary.audit.neighbours import Features, Neighbours
-from bestiary.data.groups import connected
 from bestiary.progress import SILENT, Progress
 from bestiary.store.hashing import fingerprint as hash_of
 from bestiary.store.tables import read_table, write_table
@@ -50,14 +50,19 @@ def find_duplicates(
     """
     # One image stands for all of the same bytes. In the order of contents, so that the order of rows decides nothing.
     contents, first, own = np.unique(images["sha256"].to_numpy(dtype=str), return_index=True, return_inverse=True)
-    pairs, similarity = _near_pairs(
+    pairs, similarity, least = _near_pairs(
         images["phash"].iloc[first],
         pictures[first],
         None if features is None else features[first],
         None if neighbours is None else _of_contents(neighbours, first, own),
         progress,
     )
-    cluster = connected(len(contents), pairs)
+    pictures = pictures[first]
+    cluster = around_medoids(
+        len(contents), pairs, similarity, compare=lambda further: similarities(pictures, further), least=least
+    )
+    inside = cluster[pairs[:, 0]] == cluster[pairs[:, 1]]
+    pairs, similarity = pairs[inside], similarity[inside]
     most_like = np.zeros(len(contents), dtype=np.float32)
     for column in (0, 1):
         np.maximum.at(most_like, pairs[:, column], similarity)
@@ -79,15 +84,16 @@ def _near_pairs(
     features: Features | None,
     neighbours: Neighbours | None,
     progress: Progress,
-) -> tuple[Pairs, Values]:
-    """Pairs of different contents that are copies, and how alike they are."""
+) -> tuple[Pairs, Values, float]:
+    """Pairs of different contents that are copies, how alike they are, and the threshold."""
     numbers = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
     pairs = candidate_pairs(numbers, pictures, features, neighbours=neighbours)
     similarity = similarities(pictures, pairs, progress=progress)
     alike = similarity >= LEAST_SIMILARITY
     pairs, similarity = pairs[alike], similarity[alike]
-    copies = similarity >= near_duplicate_threshold(pictures, pairs)
-    return pairs[copies], similarity[copies]
+    least = near_duplicate_threshold(pictures, pairs)
+    copies = similarity >= least
+    return pairs[copies], similarity[copies], least
 
 
 def _of_contents(neighbours: Neighbours, first: npt.NDArray[np.int64], own: npt.NDArray[np.int64]) -> Neighbours | None:
@@ -116,7 +122,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 3"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 4"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:
