@@ -27,8 +27,12 @@ def images(*rows):
 
 
 def clusters(**members):
-    rows = [(i, name, 0.97, name.startswith("same")) for name, ids in members.items() for i in ids]
-    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact"])
+    rows = [
+        (i, name, 0.97, name.startswith("same"), "same_scene" if name.startswith("scene") else "same_picture")
+        for name, ids in members.items()
+        for i in ids
+    ]
+    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact", "kind"])
 
 
 def test_copies_of_one_class_are_one_finding_at_the_largest():
@@ -37,6 +41,23 @@ def test_copies_of_one_class_are_one_finding_at_the_largest():
     assert (found.issue, found.severity, found.action) == ("near_duplicate", "low", "keep one")
     assert (found.image_id, found.related, found.score) == ("b", ("c", "a"), 0.97)
     assert found.reason == "3 files show the same photo; the least alike of them correlate by 0.97"
+
+
+def test_pictures_of_one_scene_are_kept_and_their_labels_accuse_less():
+    table = images(("a", "cat", "train", "1", 300), ("b", "dog", "test", "2", 200), ("c", "dog", "", "3", 200))
+    leak, scene = copy_findings(table, clusters(scene=["a", "b", "c"]))
+    assert (leak.issue, leak.severity) == ("leak", "medium")
+    assert (scene.issue, scene.severity, scene.action, scene.suggestion) == (
+        "same_scene",
+        "medium",
+        "keep together",
+        "",
+    )
+    assert "labelled differently: dog (2), cat (1)" in scene.reason
+    (one,) = copy_findings(table.iloc[1:], clusters(scene=["b", "c"]))
+    assert (one.issue, one.severity) == ("same_scene", "low")
+    expected = {"clusters": 0, "images": 0, "exact_images": 0, "scenes": 1, "scene_images": 3}
+    assert count_copies(table, clusters(scene=["a", "b", "c"])) == expected
 
 
 def test_the_same_bytes_are_exact():
@@ -91,7 +112,7 @@ def test_dropped_members_do_not_count():
         "2 files show the same photo; the least alike of them correlate by 0.97",
     )
     counts = [count_copies(table.iloc[:left], clusters(same=["a", "b", "a-1"])) for left in (1, 2, 3)]
-    assert [list(count.values()) for count in counts] == [[0, 0, 0], [1, 2, 0], [1, 3, 2]]
+    assert [list(count.values())[:3] for count in counts] == [[0, 0, 0], [1, 2, 0], [1, 3, 2]]
 
 
 def finding(issue="label_error", severity="high", score=0.5, image_id="a", **rest):

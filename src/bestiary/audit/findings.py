@@ -26,7 +26,7 @@ TABLE_NAME, CSV_NAME = "audit.parquet", "audit.csv"
 
 Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-Action = Literal["relabel", "drop", "keep one", "check", "collect", "rename", "split again", "fix"]
+Action = Literal["relabel", "drop", "keep one", "check", "collect", "rename", "split again", "keep together", "fix"]
 
 
 @dataclass(frozen=True)

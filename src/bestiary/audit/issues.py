@@ -109,6 +109,15 @@ _ALL = (
         question="Is it the same picture? Keep one, or keep them all.",
     ),
     Issue(
+        "same_scene",
+        "copies",
+        title="The same scene, or very much alike",
+        short="Same scene",
+        effect="Apart, on two sides of a split, they would make the score too good. They stay on one side here.",
+        fix="Nothing: all can be kept. Where they carry different labels, check which is right.",
+        question="Frames of one scene, or one picture? Keep them all, unless it is one picture.",
+    ),
+    Issue(
         "outlier",
         "image",
         title="Unlike every class",

@@ -1,8 +1,9 @@
 """Near duplicates: photos that show the same, byte for byte or after re-encoding, resizing, cropping or mirroring.
 
 In: images, small grey pictures and features of them. Out: clusters, and `duplicates.parquet`, which this
-module owns: `image_id, cluster_id, similarity, exact`, one row a member of a cluster of two or more; `similarity` in
-[0, 1] is that to the member it is most like (see `similarity`), `exact` whether another member has its very bytes.
+module owns: `image_id, cluster_id, similarity, exact, kind`, one row a member of a cluster of two or more.
+`similarity` in [0, 1] is that to the member it is most like (see `similarity`), `exact` whether another member has its
+very bytes, `kind` what the cluster is (see `kinds_of_copies`).
 
 Pairs that are alike enough for this set (see `threshold`) form clusters around medoids, so that nothing chains (see
 `medoids`). Labels play no part, nor does the order of images: a cluster is named after the contents of its members.
@@ -16,6 +17,7 @@ import pandas as pd
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
+from bestiary.audit.copies.kinds_of_copies import kinds
 from bestiary.audit.copies.medoids import around_medoids
 from bestiary.audit.copies.similarity import similarities
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY, near_duplicate_threshold
@@ -25,7 +27,7 @@ from bestiary.store.hashing import fingerprint as hash_of
 from bestiary.store.tables import read_table, write_table
 
 FILE_NAME = "duplicates.parquet"
-COLUMNS = ("image_id", "cluster_id", "similarity", "exact")
+COLUMNS = ("image_id", "cluster_id", "similarity", "exact", "kind")
 
 
 def find_duplicates(
@@ -73,6 +75,7 @@ def find_duplicates(
             "cluster_id": _names(contents, cluster)[own],
             "similarity": np.where(exact, np.float32(1), np.clip(most_like, 0, 1)[own]),
             "exact": exact,
+            "kind": kinds(pictures, cluster, np.clip(most_like, 0, 1), least=least)[own],
         }
     )
     return table[table["cluster_id"].duplicated(keep=False)].reset_index(drop=True)[list(COLUMNS)]
@@ -122,7 +125,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 4"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 5"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:

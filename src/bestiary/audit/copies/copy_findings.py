@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from bestiary.audit.copies.kinds_of_copies import SAME_SCENE
 from bestiary.audit.findings import Finding
 from bestiary.config.schema import SPLITS
+
+_ALIKE = {False: "show the same photo", True: "show the same scene, or are very much alike"}
 
 
 def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> list[Finding]:
@@ -34,17 +37,24 @@ def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bo
 
 
 def count_copies(images: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, int]:
-    """`clusters`, `images` in them, and `exact_images`: those of them that share every byte with another.
+    """How many copies there are.
+
+    `clusters` of the same picture and `images` in them; `exact_images`, which share every byte with another; `scenes`,
+    which are clusters of the same scene, and `scene_images` in them.
 
     Args:
         images: as in `copy_findings`.
         clusters: see `clusters`.
     """
     members = _left(images, clusters)
+    scenes = members["kind"] == SAME_SCENE
+    pictures = members[~scenes]
     return {
-        "clusters": int(members["cluster_id"].nunique()),
-        "images": len(members),
+        "clusters": int(pictures["cluster_id"].nunique()),
+        "images": len(pictures),
         "exact_images": int(members["sha256"].duplicated(keep=False).sum()),
+        "scenes": int(members.loc[scenes, "cluster_id"].nunique()),
+        "scene_images": int(scenes.sum()),
     }
 
 
@@ -57,7 +67,14 @@ def _left(images: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
 def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -> Iterator[Finding]:
     best, labels = cluster.iloc[0], cluster["label"].value_counts()
     exact = cluster["sha256"].nunique() == 1
-    alike = "have the same bytes" if exact else "show the same photo"
+    scene = not exact and cluster["kind"].iloc[0] == SAME_SCENE
+    alike = (
+        "have the same bytes"
+        if exact
+        else "show the same scene, or are very much alike"
+        if scene
+        else "show the same photo"
+    )
     about = {
         "image_id": best["image_id"],
         "path": best["path"],
@@ -69,12 +86,22 @@ def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -
     if len(splits) > 1:
         yield Finding(
             issue="leak",
-            severity="high",
+            severity="medium" if scene else "high",
             action="split again",
             reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: {_harm(splits)}",
             **about,
         )
-    if len(labels) > 1:
+    if scene:
+        counts = ", ".join(f"{name} ({count})" for name, count in labels.items())
+        yield Finding(
+            issue="same_scene",
+            severity="medium" if len(labels) > 1 else "low",
+            action="keep together",
+            reason=f"{len(cluster)} files {alike}{_how_alike(cluster, exact=exact)}"
+            + (f". They are labelled differently: {counts}" if len(labels) > 1 else ""),
+            **about,
+        )
+    elif len(labels) > 1:
         counts = ", ".join(f"{name} ({count})" for name, count in labels.items())
         most = labels.index[0] if labels.iloc[0] > labels.iloc[1] else ""
         yield Finding(

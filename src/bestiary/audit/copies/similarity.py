@@ -107,6 +107,14 @@ def _of_details(first: Values, second: Values, *, inside: npt.NDArray[np.bool_] 
 
 
 def _details(pictures: Values) -> Values:
+    return np.asarray(band(pictures, _FINE, _COARSE_SIGMA) / (contrasts(pictures) + _NOISE), dtype=np.float32)
+
+
+def contrasts(pictures: Values) -> Values:
+    """The contrast of the details around each place, of 255: `(m, side, side) float32`.
+
+    Args:
+        pictures: `(m, side, side) float32`, about a middle grey.
+    """
     detail = band(pictures, _FINE, _COARSE_SIGMA)
-    contrast = np.sqrt(np.maximum(blurred(detail * detail, _CONTRAST_SIGMA), 0))
-    return np.asarray(detail / (contrast + _NOISE), dtype=np.float32)
+    return np.sqrt(np.maximum(blurred(detail * detail, _CONTRAST_SIGMA), 0))

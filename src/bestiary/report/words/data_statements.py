@@ -121,8 +121,9 @@ def _worst_class(classes: list[Mapping[str, Any]]) -> str:
 def _copies(duplicates: Mapping[str, Any], *, images: Any) -> Sentence | None:
     if not is_number(duplicates.get("images")):
         return None
+    scenes = _scenes(duplicates, images=images)
     if not duplicates["images"]:
-        return Sentence("Copies", "No image is a copy of another, exact or near.")
+        return Sentence("Copies", "No image is a copy of another, exact or near." + scenes)
     exact = duplicates.get("exact_images")
     text = (
         f"{counted(duplicates['images'], 'image')}{_share(duplicates['images'], images)} are copies of one another, in "
@@ -132,7 +133,18 @@ def _copies(duplicates: Mapping[str, Any], *, images: Any) -> Sentence | None:
     for key, where in (("across_classes", "more than one class"), ("across_given_splits", "more than one given split")):
         if count := duplicates.get(key):
             text += f" {counted(count, 'cluster')} {'is' if count == 1 else 'are'} in {where}."
-    return Sentence("Copies", text)
+    return Sentence("Copies", text + scenes)
+
+
+def _scenes(duplicates: Mapping[str, Any], *, images: Any) -> str:
+    count = duplicates.get("scene_images")
+    if not count:
+        return ""
+    return (
+        f" {counted(count, 'image')}{_share(count, images)} in {counted(duplicates.get('scenes', 0), 'cluster')} show "
+        "the same scene as another, or are so much alike that it cannot be said whether they are copies. Each cluster "
+        "stays on one side of the split; none of them has to be dropped."
+    )
 
 
 def _share(part: Any, of: Any) -> str:
