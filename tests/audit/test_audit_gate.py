@@ -69,7 +69,7 @@ def test_shuffled_labels_accuse_nobody() -> None:
     assert labels["reason"].startswith("Labels were not checked: the probe")
 
 
-@pytest.mark.parametrize("wrong", [0, 4, 8])
+@pytest.mark.parametrize("wrong", [pytest.param(0, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_no_more_labels_are_flagged_than_the_noise_rate_supports(wrong: int) -> None:
     labels = labels_of(subject(wrong=wrong))
     assert labels["flagged"] <= np.ceil(labels["noise_rate"]["high"] * labels["judged"])

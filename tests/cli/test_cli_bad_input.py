@@ -341,3 +341,17 @@ def test_a_read_only_folder_is_named(shapes: Path, tmp_path: Path, capsys: pytes
     finally:
         tmp_path.chmod(0o700)
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_class_that_is_too_small_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, count in (("cat", 4), ("dog", 4), ("eel", 2)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (20, 20), (len(label) * 30, number * 40, ord(label[0]))).save(
+                tmp_path / "data" / label / f"{number}.png"
+            )
+    call = ["index", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert run(call) == 0
+    assert "class 'eel' is left out: 2 images of 3 that a split needs (data.rare)" in capsys.readouterr().err
+    assert run([*call, "--force", "--set", "data.rare=merge:cat"]) == 0
+    assert "10 images of 2 classes; 0 files left out" in capsys.readouterr().err

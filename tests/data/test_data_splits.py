@@ -60,6 +60,7 @@ def split(index: pd.DataFrame, **config: object) -> list[str]:
 
 @given(index=indexes(), test=fraction, val=fraction, seed=seeds)
 @settings(max_examples=120, deadline=None)
+@pytest.mark.slow
 def test_every_readable_image_is_in_one_split_and_every_class_in_each_or_it_is_an_error(
     index: pd.DataFrame, test: float, val: float, seed: int
 ) -> None:
@@ -461,7 +462,9 @@ def by_size(sizes: np.ndarray, splits: pd.DataFrame) -> pd.DataFrame:
     return pd.crosstab(of_size, first).reindex(columns=["train", "val", "test"], fill_value=0)
 
 
-@pytest.mark.parametrize("kind", ["few", "many", "nothing else"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("few", marks=pytest.mark.slow), "many", pytest.param("nothing else", marks=pytest.mark.slow)]
+)
 def test_the_chance_of_a_group_to_be_in_test_does_not_depend_on_its_size(kind: str) -> None:
     sizes = {"few": [1] * 150 + [2] * 12 + [3] * 6 + [5] * 4 + [8] * 2, "many": [1] * 60 + [2, 3, 4, 5, 6] * 8}
     of_group = np.array(sizes.get(kind, [2, 3, 4, 5, 6] * 12))
@@ -480,6 +483,7 @@ def test_the_chance_of_a_group_to_be_in_test_does_not_depend_on_its_size(kind: s
 
 @given(groups=st.lists(st.integers(1, 6), min_size=20, max_size=60), test=st.sampled_from([0.15, 0.2, 0.3]), seed=seeds)
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_where_images_stand_alone_the_sizes_of_all_sides_are_exact(groups: list[int], test: float, seed: int) -> None:
     of_group = np.array([*groups, *[1] * 60])
     index = frame(of_sizes(int(of_group.sum()), 50))

@@ -41,7 +41,7 @@ def apply_rare(index: pd.DataFrame, how: str) -> pd.DataFrame:
     table.loc[rows, "error"] = counts
     left = table.loc[table["error"] == "", "label"].nunique()
     if rows.any() and left < 2:
-        names = ", ".join(repr(name) for name in sorted(sizes)[:5])
+        names = ", ".join(f"{name!r} ({counted(sizes[name], 'image')})" for name in sorted(sizes)[:5])
         raise DataError(
             f"{counted(left, 'class', 'classes')} {'has' if left == 1 else 'have'} {FEWEST_IMAGES} images or more, and "
             f"a classifier needs two. Too small: {names}{' ...' if len(sizes) > 5 else ''}. Add images, or merge "
