@@ -350,8 +350,11 @@ def test_a_class_that_is_too_small_is_left_out_and_named(tmp_path: Path, capsys:
             Image.new("RGB", (20, 20), (len(label) * 30, number * 40, ord(label[0]))).save(
                 tmp_path / "data" / label / f"{number}.png"
             )
-    call = ["index", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    out = str(tmp_path / "out")
+    call = ["init", str(tmp_path / "data"), "--out", out]
     assert run(call) == 0
+    assert run(["index", out]) == 0
     assert "class 'eel' is left out: 2 images of 3 that a split needs (data.rare)" in capsys.readouterr().err
     assert run([*call, "--force", "--set", "data.rare=merge:cat"]) == 0
+    assert run(["index", out]) == 0
     assert "10 images of 2 classes; 0 files left out" in capsys.readouterr().err

@@ -359,6 +359,15 @@ def test_no_ceiling_is_stated_that_a_model_is_above(make_study, side):
     assert "An estimated" not in text
 
 
+def test_scenes_are_no_copies(make_study):
+    study = make_study()
+    scenes = {"clusters": 0, "images": 0, "exact_images": 0, "scenes": 2, "scene_images": 9}
+    audit(study, [], duplicates=scenes)
+    text = text_of(study)
+    assert "No image is a copy of another, exact or near. 9 images (25.0 %) in 2 clusters show the same scene" in text
+    assert "would have a copy, or a picture of the same scene, in training" in text
+
+
 def test_labels_that_could_not_be_judged_say_why(make_study):
     study = make_study()
     audit(study, [], labels={**SUMMARY["labels"], "noise_rate": None, "ceiling": None, "reason": "Weak probe."})

@@ -113,7 +113,7 @@ _ALL = (
         "copies",
         title="The same scene, or very much alike",
         short="Same scene",
-        effect="Apart, on two sides of a split, they would make the score too good. They stay on one side here.",
+        effect="Apart, on two sides of a split, they would make the score too good.",
         fix="Nothing: all can be kept. Where they carry different labels, check which is right.",
         question="Frames of one scene, or one picture? Keep them all, unless it is one picture.",
     ),

@@ -112,9 +112,8 @@ def make_clusters(work: Work, key: str) -> None:
     write_duplicates(work.paths.folder, clusters, fingerprint=key)
     work.snapshot.put(clusters=clusters)
     count = clusters["cluster_id"].nunique()
-    work.progress.say(
-        f"  copies and scenes: {len(clusters):,} images in {count:,} clusters" if count else "  copies: none"
-    )
+    found = f"{len(clusters):,} images in {count:,} clusters" if count else "none"
+    work.progress.say(f"  copies and scenes: {found}")
 
 
 def findings_key(work: Work) -> str:

@@ -37,10 +37,11 @@ _FAMILIES = {
 def data_statements(study: StudyRecord) -> Statements:
     """All that is known of the data as a whole; what was reviewed also where there is no audit."""
     summary = study.audit.summary if study.audit else {}
+    duplicates = summary.get("duplicates") or {}
     found = [
         _labels(summary.get("labels") or {}, study.comparison) if summary.get("labels") else _not_judged(summary),
-        _copies(summary.get("duplicates") or {}, images=summary.get("images")),
-        _leakage(summary.get("leakage") or {}, here=_copies_here(study)),
+        _copies(duplicates, images=summary.get("images")),
+        _leakage(summary.get("leakage") or {}, here=_copies_here(study), scenes=bool(duplicates.get("scenes"))),
         _reviewed(study),
     ]
     return Statements([one for one in found if one is not None])
@@ -142,8 +143,8 @@ def _scenes(duplicates: Mapping[str, Any], *, images: Any) -> str:
         return ""
     return (
         f" {counted(count, 'image')}{_share(count, images)} in {counted(duplicates.get('scenes', 0), 'cluster')} show "
-        "the same scene as another, or are so much alike that it cannot be said whether they are copies. Each cluster "
-        "stays on one side of the split; none of them has to be dropped."
+        "the same scene as another, or are so much alike that it cannot be said whether they are copies. None "
+        "of them has to be dropped."
     )
 
 
@@ -166,7 +167,7 @@ def _copies_here(study: StudyRecord) -> str:
     )
 
 
-def _leakage(leakage: Mapping[str, Any], *, here: str) -> Sentence | None:
+def _leakage(leakage: Mapping[str, Any], *, here: str, scenes: bool) -> Sentence | None:
     leaked, tested = leakage.get("leaked_images"), leakage.get("test_images")
     if not (is_number(leaked) and is_number(tested) and tested):
         return None
@@ -180,9 +181,10 @@ def _leakage(leakage: Mapping[str, Any], *, here: str) -> Sentence | None:
             else "A random split would leak nothing, since no image has a copy."
         )
         return Sentence(topic, none)
+    like = "a copy, or a picture of the same scene," if scenes else "a copy"
     text = (
         f"In a random split that ignores copies, {decimal(leaked, 0 if leaked >= 10 else 1)} of "
-        f"{counted(tested, 'test image')}{_share(leaked, tested)} would have a copy in training (mean of "
+        f"{counted(tested, 'test image')}{_share(leaked, tested)} would have {like} in training (mean of "
         f"{counted(leakage.get('draws', 0), 'split')})."
     )
     difference = leakage.get("difference") or {}
