@@ -161,6 +161,20 @@ def test_the_noise_rate_is_near_the_truth(share: float) -> None:
     assert rate.low <= share <= rate.high + 0.005
 
 
+def test_none_wrong_of_few_is_not_none_wrong() -> None:
+    made = clouds(60, 60, 60, 60, spread=0.1)
+    found = judge(made, made.labels)
+
+    def rate(confirmed: np.ndarray) -> Interval:
+        return noise_rate(made.labels, found.probabilities, made.groups, found.judged, confirmed=confirmed, seed=0)
+
+    # Wilson of 0 of 240.
+    assert rate(nobody(made.labels)) == Interval(0.0, 0.0, pytest.approx(0.01575, abs=1e-4))
+    half = np.arange(240) % 2 == 0
+    assert rate(half) == Interval(0.0, 0.0, pytest.approx(0.5 * 0.03102, abs=1e-4))
+    assert rate(~nobody(made.labels)) == Interval(0.0, 0.0, 0.0)
+
+
 def test_copies_widen_the_interval() -> None:
     made = clouds(100, 100, spread=0.5)
     labels = swap(made.labels, 0.1, class_count=2)

@@ -69,6 +69,21 @@ def test_a_wrong_label_makes_no_outlier() -> None:
     assert not wrong & {finding.image_id for finding in find(Made(made.features, labels, made.groups))}
 
 
+def test_what_is_far_from_everything_is_not_excused_by_it() -> None:
+    # Few images for the width: noise is farther from the mean of all than from any class, by its own measure.
+    made = clouds(40, 40, 40, 40, width=200)
+    noise = np.random.default_rng(5).normal(0, 1.05, (1, 200))
+    noisy = with_strangers(made, np.abs(made.features.mean(axis=0) + noise).astype(np.float32))
+    assert in_spreads(relative_mahalanobis(noisy.features, noisy.labels, noisy.groups))[-1] < -1
+    cosines = far_cosines(noisy.features, nearest(noisy.features, count=16), noisy.groups)
+    first = find(noisy)[0]
+    said = float(first.reason.removeprefix("Far from every class: ").split()[0])
+    # By its neighbours alone it would lie 31.4 spreads off.
+    alone = in_spreads(in_spreads(1 - cosines))[-1]
+    assert first.image_id == "id0160"
+    assert 0.75 * alone < said <= alone
+
+
 def test_a_stranger_cannot_hide_behind_its_copies(strangers: np.ndarray) -> None:
     # As many copies as neighbours are known.
     made = with_strangers(clouds(120, 110, 100, 90), np.repeat(strangers[:1], 17, axis=0), groups=[0] * 17)

@@ -65,7 +65,8 @@ def find_outliers(
     labels = np.asarray(pd.Index(class_names).get_indexer(images["label"]), dtype=np.int64)
     from_class = in_spreads(relative_mahalanobis(features, labels, groups))
     cosines = far_cosines(features, neighbours, groups)
-    score = in_spreads(from_class + in_spreads(1 - cosines))
+    # An image far from everything has classes no nearer than the rest: what is large there does not excuse it.
+    score = in_spreads(np.maximum(from_class, -1.0) + in_spreads(1 - cosines))
     ids, paths = images["image_id"].to_numpy(), images["path"].to_numpy()
     confirmed = np.isin(ids, list(kept)) if kept else np.zeros(len(ids), dtype=bool)
     positions = _one_of_each(np.flatnonzero((score > OUTLIER_AT) & ~confirmed), score, groups)

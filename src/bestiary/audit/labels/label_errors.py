@@ -14,7 +14,7 @@ import pandas as pd
 
 from bestiary.audit.findings import Finding
 from bestiary.audit.neighbours import Neighbours
-from bestiary.evaluate.intervals import Interval, percentile_interval
+from bestiary.evaluate.intervals import Interval, percentile_interval, score_bounds
 from bestiary.evaluate.resampling import group_weights
 
 Probabilities = npt.NDArray[np.float32]
@@ -186,7 +186,8 @@ def noise_rate(
     that should be another of the classes; pictures of something else, or of two classes, do not enter, and difficult
     right ones may. The interval draws groups of copies again (percentile bootstrap, 500 resamples) with the
     probabilities as they are: it tells how much the figure would vary with the photos, not whether the assumptions
-    hold. Planted in 2,618 photos: 0.017 gave 0.021, 0.050 gave 0.050 to 0.053, 0.099 gave 0.097, 0.197 gave 0.193;
+    hold. It is never narrower than Wilson's for as many groups as no one confirmed: none wrong of 240 may be 1.6 %.
+    Planted in 2,618 photos: 0.017 gave 0.021, 0.050 gave 0.050 to 0.053, 0.099 gave 0.097, 0.197 gave 0.193;
     0.050 between look-alikes 0.052 to 0.055; nothing 0.003.
 
     Args:
@@ -211,7 +212,16 @@ def noise_rate(
     resampled = [
         rate(drawn.astype(np.float64)) for drawn in group_weights(groups[judged], resamples=_RESAMPLES, seed=seed)
     ]
-    return percentile_interval(rate(np.ones(len(given))), np.array(resampled))
+    drawn_again = percentile_interval(rate(np.ones(len(given))), np.array(resampled))
+    return _as_wide_as_wilson(drawn_again, groups[judged], open_to_doubt=~sure)
+
+
+def _as_wide_as_wilson(rate: Interval, groups: npt.NDArray[np.int64], *, open_to_doubt: Flags) -> Interval:
+    if not open_to_doubt.any():
+        return rate
+    share = float(open_to_doubt.mean())
+    low, high = score_bounds(np.array(min(rate.value / share, 1.0)), np.array(len(np.unique(groups[open_to_doubt]))))
+    return Interval(rate.value, min(rate.low, float(low) * share), max(rate.high, float(high) * share))
 
 
 def _joint(
