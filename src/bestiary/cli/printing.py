@@ -120,9 +120,10 @@ def print_findings(table: "pd.DataFrame") -> None:
     print_table(("issue", "severity", "findings"), rows, numbers=["findings"])
     print()
     for row in table.head(_SHOWN).itertuples():
-        where = row.path or f"class {row.label}"
+        where = row.path or (f"class {row.label}" if row.label else "all images")
         label = f"{row.label} -> {row.suggestion}" if row.suggestion else row.label
-        print(on_one_line(f"{row.severity:6}  {row.issue}  {where}  [{label}]  {row.reason}"))
+        shown = f"  [{label}]" if row.path and label else ""
+        print(on_one_line(f"{row.severity:6}  {row.issue}  {where}{shown}  {row.reason}"))
     if len(table) > _SHOWN:
         print(f"... and {len(table) - _SHOWN:,} more, in audit.csv; `bestiary review` goes through them")
 

@@ -5,16 +5,17 @@ In: index rows and their image statistics. Out: findings. Owns no file.
 The scores and thresholds are CleanVision's (0.3.7), with its defaults; a finding's score is 1 less CleanVision's,
 so that 1 is worst. Four things differ, where it raises false alarms or is blind:
 
-- `blurry`. CleanVision looks at 64 px for weak edges and takes a wide spread of greys as a sign of sharpness: of photos
-  of 300 px blurred by a Gaussian of 3 px it finds 3 %, of 8 px 30 %. Crete's blur effect stands beside it, under the
-  same threshold: together they find 92 % and 99 %, and flag one of 2,618 photos as they are, a kitten out of focus.
+- `blurry` is judged by how soft the strongest edges are, against class and set (`blur`). CleanVision looks at 64 px for
+  weak edges and takes a wide spread of greys as a sign of sharpness: of photos of 300 px blurred by a Gaussian of 3 px
+  it finds 3 %, of 8 px 30 %.
 - `odd_size`. CleanVision flags what lies 3 interquartile ranges outside the middle half. Where most pictures have one
   size that range is next to nothing: of 2,618 photos of Animals-10 it flags all 182 that were stored at 640 px. Here an
-  odd size must also differ from the median by a factor of 2 a side, and be shared by at most 2 % of the set: 5 photos.
+  odd size must also differ from the median by a factor of 2 a side, be shared by at most 2 % of the set, and not be the
+  exact size of several: those come from one camera. 5 photos.
 - `grayscale`. CleanVision looks at the file's mode and so misses grey photos that are stored as RGB: all 14 among
-  those 2,618. Here colour itself is measured. It is no fault where a class, or the set, is grey as a rule.
-- A fault that more than a quarter of the images have is typical of the set (scans, X-rays, drawings on white): it is
-  reported once for each class, and not image by image.
+  those 2,618. Here colour itself is measured. It is odd only where it is rare, in the set and in the class.
+- A fault that more than a quarter of a class has is typical of the class (night scenes, drawings on white), and is no
+  fault of its images. One that more than a quarter of the set has is reported once, and not image by image.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +27,19 @@ import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
 from bestiary.audit.issues import ISSUES
+from bestiary.audit.quality.blur import BLURRED_FROM, blurred
 from bestiary.audit.quality.image_statistics import ImageStatistics
 
 _TYPICAL_SHARE = 0.25
+# In a class of fewer, one or two images are a large share.
+_FEWEST_OF_CLASS = 8
 # Of the span from black to white. JPEG of a grey photo strays by 2; a colour photo of a spider on a grey wall has 8.
 _GREY_CHROMA = 4 / 255
 _ODD_FACTOR, _LIKE_FACTOR, _LIKE_SHARE = 2.0, 1.25, 0.02
+_FROM_ONE_CAMERA = 5
 _TINY_FACTOR = 4.0
+# Above this share of the set, or twice the share of a class, grey pictures are a part of it.
+_RARELY_GREY = 0.05
 
 _Bools = npt.NDArray[np.bool_]
 
@@ -53,7 +60,7 @@ def find_quality_issues(images: pd.DataFrame, statistics: ImageStatistics) -> li
         statistics: of these images, in the same order.
 
     Returns:
-        Findings in the order of issues and images. `image_id` is empty where one is about a class.
+        Findings in the order of issues and images. `image_id` and `label` are empty where one is about the set.
     """
     if images.empty:
         return []
@@ -61,12 +68,12 @@ def find_quality_issues(images: pd.DataFrame, statistics: ImageStatistics) -> li
     for issue, check in _CHECKS.items():
         scores, threshold, flagged = _cleanvision(issue, values)
         if issue == "odd_size":
-            flagged = flagged & _rare_size(values["size"].to_numpy())
+            flagged = flagged & _rare_size(images, values["size"].to_numpy())
             severities = _size_severities(values["size"])
         else:
             severities = _severities(scores, threshold, check.most_severe)
         found += _reported(issue, images, flagged, 1 - scores, severities, check.reasons(images, values))
-    return found + _grey_among_colour(images, values)
+    return found + _soft(images, values) + _grey_among_colour(images, values)
 
 
 def _cleanvision(issue: str, values: pd.DataFrame) -> tuple[npt.NDArray[np.float64], float, _Bools]:
@@ -80,19 +87,19 @@ def _cleanvision(issue: str, values: pd.DataFrame) -> tuple[npt.NDArray[np.float
     flagged = checks.mark_issue(scores, issue, params.get("threshold"))
     threshold = float(params.get("threshold", getattr(checks, "threshold", 0.5)))
     numbers, below = np.clip(scores.iloc[:, 0].to_numpy(np.float64), 0, 1), flagged.iloc[:, 0].to_numpy(np.bool_)
-    if issue == "blurry":
-        numbers = np.minimum(numbers, 1 - values["blur_effect"].to_numpy())
-        below = numbers < threshold
     return numbers, threshold, below
 
 
-def _rare_size(size: npt.NDArray[np.float64]) -> _Bools:
-    """Sizes far from the median that few images share."""
+def _rare_size(images: pd.DataFrame, size: npt.NDArray[np.float64]) -> _Bools:
+    """Sizes far from the median that few images share, and that are not those of a camera."""
     median, logs = np.median(size), np.sort(np.log(size))
     far = np.maximum(size / median, median / size) >= _ODD_FACTOR
     reach = np.log(_LIKE_FACTOR)
     alike = np.searchsorted(logs, np.log(size) + reach, "right") - np.searchsorted(logs, np.log(size) - reach, "left")
-    return np.asarray(far & (alike <= max(1, _LIKE_SHARE * len(size))))
+    sides = np.sort(images[["width_px", "height_px"]].to_numpy(), axis=1)
+    same = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
+    of_camera = same[2][same[1].ravel()] >= _FROM_ONE_CAMERA
+    return np.asarray(far & (alike <= max(1, _LIKE_SHARE * len(size))) & ~of_camera)
 
 
 def _severities(scores: npt.NDArray[np.float64], threshold: float, most_severe: Severity) -> list[Severity]:
@@ -105,15 +112,29 @@ def _size_severities(size: pd.Series) -> list[Severity]:
     return ["medium" if tiny else "low" for tiny in size * _TINY_FACTOR <= size.median()]
 
 
+def _soft(images: pd.DataFrame, values: pd.DataFrame) -> list[Finding]:
+    softness = values["edge_blur"].to_numpy()
+    labels = np.unique(images["label"].to_numpy(str), return_inverse=True)[1]
+    flagged = blurred(softness, values["blur_effect"].to_numpy(), labels)
+    severities = _severities(1 - softness, 1 - BLURRED_FROM, "high")
+    known = softness[softness > 0]
+    median = 100 * float(np.median(known)) if len(known) else 0.0
+    reasons = [
+        f"Blurry: blurring it further leaves {100 * soft:.0f} % of the contrast at its sharpest edges (median "
+        f"{median:.0f} %)."
+        for soft in softness
+    ]
+    return _reported("blurry", images, flagged, softness, severities, reasons)
+
+
 def _grey_among_colour(images: pd.DataFrame, values: pd.DataFrame) -> list[Finding]:
     grey = values["chroma"].to_numpy() <= _GREY_CHROMA
-    if grey.mean() > 0.5:
-        return []
-    share = pd.Series(grey).groupby(images["label"].to_numpy()).transform("mean").to_numpy()
-    flagged = grey & (share <= 0.5)
-    reason = f"Grey, in a set of which {100 * (1 - grey.mean()):.0f} % is in colour."
     count = len(images)
-    return _reported("grayscale", images, flagged, grey.astype(float), ["low"] * count, [reason] * count)
+    of_class = pd.Series(grey).groupby(images["label"].to_numpy()).transform("sum").to_numpy()
+    class_sizes = images.groupby("label")["label"].transform("size").to_numpy()
+    is_rare = (grey.sum() <= max(1, _RARELY_GREY * count)) & (of_class <= np.maximum(1, 2 * _RARELY_GREY * class_sizes))
+    reason = f"Grey, in a set of which {100 * (1 - grey.mean()):.0f} % is in colour."
+    return _reported("grayscale", images, grey & is_rare, grey.astype(float), ["low"] * count, [reason] * count)
 
 
 def _reported(
@@ -125,7 +146,10 @@ def _reported(
     reasons: list[str],
 ) -> list[Finding]:
     if flagged.mean() > _TYPICAL_SHARE:
-        return _reported_by_class(issue, images, flagged, scores)
+        return [_typical(issue, images, flagged, scores)]
+    share = pd.Series(flagged).groupby(images["label"].to_numpy()).transform("mean").to_numpy()
+    sizes = images.groupby("label")["label"].transform("size").to_numpy()
+    flagged = flagged & ((share <= _TYPICAL_SHARE) | (sizes < _FEWEST_OF_CLASS))
     return [
         Finding(
             issue,
@@ -141,18 +165,12 @@ def _reported(
     ]
 
 
-def _reported_by_class(
-    issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]
-) -> list[Finding]:
-    found = []
-    for label in sorted(images["label"][flagged].unique()):
-        own = (images["label"] == label).to_numpy()
-        reason = (
-            f"{ISSUES[issue].short}: {int((own & flagged).sum()):,} of the class's {int(own.sum()):,} images, and "
-            f"{100 * flagged.mean():.0f} % of all. That is typical of this set; the images are not listed one by one."
-        )
-        found.append(Finding(issue, "low", float(scores[own & flagged].mean()), "check", reason, label=label))
-    return found
+def _typical(issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDArray[np.float64]) -> Finding:
+    reason = (
+        f"{ISSUES[issue].short}: {int(flagged.sum()):,} of {len(images):,} images, {100 * flagged.mean():.0f} %. "
+        "That is typical of this set; the images are not listed one by one."
+    )
+    return Finding(issue, "low", float(scores[flagged].mean()), "check", reason)
 
 
 def _why_dark(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
@@ -165,16 +183,6 @@ def _why_light(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     dim = values["brightness_perc_5"]
     median = 100 * dim.median()
     return [f"Light: 95 % of it is above {100 * v:.0f} % of full brightness (median {median:.0f} %)." for v in dim]
-
-
-def _why_blurry(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
-    effect, edges = values["blur_effect"], values["blurriness"]
-    median, median_edges = 100 * effect.median(), edges.median()
-    return [
-        f"Blurry: blurring it further leaves {100 * e:.0f} % of its contrasts (median {median:.0f} %), and its edges "
-        f"have a strength of {v:.0f} (median {median_edges:.0f})."
-        for e, v in zip(effect, edges, strict=True)
-    ]
 
 
 def _why_empty(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
@@ -204,7 +212,6 @@ def _why_size(images: pd.DataFrame, values: pd.DataFrame) -> list[str]:
 _CHECKS: Mapping[str, _Check] = {
     "dark": _Check(_why_dark),
     "light": _Check(_why_light),
-    "blurry": _Check(_why_blurry),
     "low_information": _Check(_why_empty),
     "odd_aspect_ratio": _Check(_why_shape, "medium"),
     "odd_size": _Check(_why_size),
