@@ -123,7 +123,9 @@ def test_findings_are_counted_and_the_first_are_shown_by_their_own_names(capsys:
     assert "1,200" in out
     assert f"... and {1202 - 20:,} more, in audit.csv" in out
     print_findings(findings_table(findings[-1:]))
-    assert "low     small_class  class ant  [ant]  reason" in capsys.readouterr().out
+    assert "low     small_class  class ant  reason" in capsys.readouterr().out
+    print_findings(findings_table([Finding("dark", "low", 0.5, "check", "typical")]))
+    assert "low     dark  all images  typical" in capsys.readouterr().out
     print_findings(findings_table([]))
     assert capsys.readouterr().out == "no findings\n"
 

@@ -87,7 +87,8 @@ def sketch(image: Image.Image) -> Sketch:
     """Sketch an image of mode `RGB`."""
     reduced = _reduced(image)
     small = reduced.resize((GREY_PX, GREY_PX), Image.Resampling.BILINEAR)
-    focus = reduced.resize(tuple(min(side, _FOCUS_PX) for side in image.size), Image.Resampling.BILINEAR).convert("L")
+    focus_px = (min(image.width, _FOCUS_PX), min(image.height, _FOCUS_PX))
+    focus = reduced.resize(focus_px, Image.Resampling.BILINEAR).convert("L")
     sample = image.resize((_SAMPLE_PX, _SAMPLE_PX), Image.Resampling.NEAREST)
     return Sketch(
         np.asarray(small),
@@ -127,7 +128,7 @@ def _blurs(focused: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
     shapes = np.array([grey.shape for grey in focused])
     for shape in np.unique(shapes, axis=0):
         if shape.min() >= _TOO_SMALL_PX:
-            rows = np.flatnonzero((shapes == shape).all(axis=1))
+            rows = np.flatnonzero((shapes == shape).all(axis=1)).tolist()
             found[:, rows] = _blur(np.stack([focused[row] for row in rows]))
     return found
 
