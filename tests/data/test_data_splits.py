@@ -26,10 +26,10 @@ from bestiary.data.splits.split_table import (
     split_images,
     split_settings,
     splits_fingerprint,
-    straddling_groups,
     without,
     write_splits,
 )
+from bestiary.data.splits.straddling import straddling_groups
 from bestiary.errors import BestiaryError, CorrectionsError, SplitError
 from bestiary.store.tables import table_fingerprint, write_table
 from tests.data.split_frames import (

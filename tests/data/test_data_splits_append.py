@@ -17,9 +17,9 @@ from bestiary.data.splits.split_table import (
     moved_images,
     present,
     split_images,
-    straddling_groups,
     without,
 )
+from bestiary.data.splits.straddling import straddling_groups
 from bestiary.errors import SplitError
 from tests.data.split_frames import assert_no_group_is_parted, counts, fraction, frame, named, of_sizes, seeds
 

@@ -91,17 +91,24 @@ def card_of(folder: Path, facts: CardFacts) -> ModelCard:
         ),
         (
             {"given": ("train", "val", "test"), "straddling": 1, "straddling_test": 1},
-            "The splits came with the data. 1 set of copies is in more than one split: the test figures are too high.",
+            "The splits came with the data. 1 set of copies is in more than one split: the test figures may be too "
+            "high.",
+        ),
+        (
+            {"given": ("train", "val", "test"), "straddling": 2, "straddling_test": 2, "leaked": 3}
+            | {"leak_free": Interval(0.9, 0.85, 0.94)},
+            "The splits came with the data. 2 sets of copies are in more than one split: the test figures may be too "
+            "high. Without the 3 test images concerned, test accuracy is 0.9000 [0.8500, 0.9400].",
         ),
         (
             {"given": ("train", "val"), "straddling": 2},
             "The validation split came with the data; the test split was drawn at random from the other images, with "
-            "seed 7. 2 sets of copies are in more than one split: the validation figures are too high.",
+            "seed 7. 2 sets of copies are in more than one split: the validation figures may be too high.",
         ),
         (
             {"given": ("train", "val", "test"), "straddling": 12, "straddling_test": 3, "has_groups": True},
             "The splits came with the data. 12 sets of images that belong together (copies, or one group) are in more "
-            "than one split: the test figures are too high.",
+            "than one split: the test figures may be too high.",
         ),
     ],
 )
@@ -169,7 +176,7 @@ def test_limits_follow_from_the_facts(tmp_path):
         FACTS, split=replace(DRAWN, straddling=2, straddling_test=1), labels=replace(AS_THEY_CAME, relabelled=1)
     )
     text = card_of(tmp_path, straddling).text
-    assert "Copies of test images are in another split: on new images the figures will be lower." in text
+    assert "Copies of test images are in another split: on new images the figures may be lower." in text
     assert "Labels that nobody corrected were taken as they are." in text
     assert "Labels were taken as they came." not in text
 
@@ -256,6 +263,9 @@ def test_split_facts_are_those_of_the_tables():
     assert facts.split == SplitFacts(
         sizes, ("train", "val", "test"), 3, "exact", False, straddling=1, straddling_test=1
     )
+    figures = {"n": 1, "n_leaked": 1, "accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}
+    measured = facts_of(run_of(["cat", "dog"], test_leak_free=figures), index, splits).split
+    assert (measured.leaked, measured.leak_free) == (1, Interval(0.7, 0.6, 0.8))
     apart = facts_of(run_of(["cat", "dog"]), index, splits_of(group_id=["a", "b", "a", "d", "e", "f"]))
     assert (apart.split.straddling, apart.split.straddling_test) == (1, 0)
     ignored = facts_of(run_of(["cat", "dog"]), index.assign(group_given="g"), splits_of(), use_given=False)

@@ -16,12 +16,13 @@ from bestiary.errors import CorrectionsError
 from bestiary.report.album import Album
 from bestiary.report.contents.as_given import as_given_table
 from bestiary.report.contents.fix_first import counts_table, finding_cards, findings_lead, open_findings
+from bestiary.report.contents.leak_free import leak_free_table
 from bestiary.report.contents.overview import KeyFigure, findings_figure
 from bestiary.report.page import page_environment, write_report
 from bestiary.report.sections import build_sections
 from bestiary.report.study_record import StudyRecord, read_study
 from bestiary.store.files import read_json, write_json
-from bestiary.store.tables import write_table
+from bestiary.store.tables import read_table, write_table
 from tests.report.conftest import MadeStudy
 from tests.report.test_report_page import HOSTILE, Page, read_page
 
@@ -541,6 +542,41 @@ def test_accuracy_on_labels_as_given_is_below_the_ranking(make_study):
     rows = as_given_table(read_study(study.snapshot)).rows
     assert [row[0] for row in rows] == [model["model"] for model in comparison["models"][:-1]]
     assert [(row[1].text, row[2].text, row[3]) for row in rows] == [("70.5\u00a0%", "62.5\u00a0%", "+8.0")] * len(rows)
+
+
+def test_accuracy_without_leaked_images_is_below_the_ranking_and_in_the_head(make_study):
+    study = make_study()
+    splits = read_table(study.folder / "splits.parquet")
+    for split in ("train", "test"):
+        splits.loc[splits.index[splits["split"] == split][0], "group_id"] = "both"
+    write_table(study.folder / "splits.parquet", splits)
+    assert leak_free_table(read_study(study.snapshot)).empty
+    path = study.folder / "comparison.json"
+    comparison = dict(read_json(path))
+    for model in comparison["models"]:
+        model["test"]["accuracy"] = {"value": 0.982, "low": 0.96, "high": 0.99}
+        model["test_leak_free"] = {
+            "n": 20,
+            "n_leaked": 4,
+            "accuracy": {"value": 0.944, "low": 0.9, "high": 0.97},
+            "accuracy_leaked": {"value": 1.0, "low": 0.6, "high": 1.0},
+        }
+    write_json(path, comparison)
+    text = read_page(write_report(study.snapshot)).text.replace("\u00a0", " ")
+    winner = comparison["winner"]
+    assert (
+        "Without the 4 test images that have one in train or validation, the test accuracy of "
+        f"{winner} is 94.4 % (90.0 % to 97.0 %) instead of 98.2 %."
+    ) in text
+    assert "Of 24 test images, 4 have a copy" in text
+    rows = leak_free_table(read_study(study.snapshot)).rows
+    assert [[cell.text for cell in row[1:]] for row in rows] == [["98.2\u00a0%", "94.4\u00a0%", "100.0\u00a0%"]] * len(
+        rows
+    )
+    for model in comparison["models"]:
+        model["test_leak_free"] |= {"n": 0, "n_leaked": 24, "accuracy": None}
+    write_json(path, comparison)
+    assert "Every test image has a copy" in read_page(write_report(study.snapshot)).text
 
 
 def test_the_order_of_findings_in_the_file_is_the_tables(make_study):

@@ -393,7 +393,7 @@ def test_copies_in_more_than_one_split_are_said_to_spoil_the_figures(make_study,
     record = read_study(study.snapshot)
     assert remarks(record) == [
         "The splits came with the data, and 1\u00a0group of images that belong together is in more than one of them: "
-        f"the {spoiled} figures are too high."
+        f"the {spoiled} figures may be too high."
     ]
     assert "1 of them is in more than one split" in split_lead(record).paragraphs[0]
 

@@ -82,6 +82,33 @@ def test_corrections_elsewhere_leave_nothing_as_given(bench):
     assert evaluate(bench.logits({"val": 0.8, "test": 0.7}), images)["test_as_given"] is None
 
 
+def test_test_images_with_a_copy_elsewhere_are_scored_apart(bench):
+    logits = bench.logits({"val": 0.8, "test": 0.7})
+    assert evaluate(logits, bench.images)["test_leak_free"] is None
+    images = bench.images.copy()
+    train, val, test = (images.index[images["split"] == side] for side in ("train", "val", "test"))
+    images.loc[[train[0], *test[:7]], "group_id"] = "patient"
+    images.loc[[val[0], test[20]], "group_id"] = "copy"
+    images.loc[test[30:33], "group_id"] = "within test"
+    images.loc[[train[1], test[40]], "group_id"] = "dropped"
+    images.loc[train[1], "split"] = ""
+    found = evaluate(logits, images)["test_leak_free"]
+    is_right = right_by_image(logits, images)
+    leaked = images.loc[[*test[:7], test[20]], "image_id"]
+    assert (found["n"], found["n_leaked"]) == (82, 8)
+    assert found["accuracy_leaked"]["value"] == pytest.approx(is_right[leaked].mean())
+    assert found["accuracy"]["value"] == pytest.approx(is_right.drop(leaked).mean())
+    assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
+
+
+def test_where_every_test_image_leaks_nothing_is_said_of_new_images(bench):
+    images = bench.images.copy()
+    images["group_id"] = "one"
+    found = evaluate(bench.logits({"val": 0.8, "test": 0.7}), images)["test_leak_free"]
+    assert (found["n"], found["n_leaked"], found["accuracy"]) == (0, 90, None)
+    assert found["accuracy_leaked"]["value"] == pytest.approx(0.7, abs=0.1)
+
+
 def test_images_that_belong_together_make_intervals_wider(bench):
     logits = bench.logits({"val": 0.8, "test": 0.7})
     grouped = bench.images.copy()

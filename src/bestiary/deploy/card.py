@@ -128,7 +128,13 @@ def _copies_sentence(split: SplitFacts) -> str:
         verb = "is" if split.straddling == 1 else "are"
         which = "test" if split.straddling_test else "validation"
         sets = f"{counted(split.straddling, 'set')} of {kind}"
-        return f"{sets} {verb} in more than one split: the {which} figures are too high."
+        text = f"{sets} {verb} in more than one split: the {which} figures may be too high."
+        if split.leak_free:
+            text += (
+                f" Without the {counted(split.leaked, 'test image')} concerned, test accuracy is "
+                f"{_interval(split.leak_free)}."
+            )
+        return text
     groups = "; so are the images of one group" if split.has_groups else ""
     if split.together == "near":
         return f"All copies of an image, exact and near, are in one split{groups}."
@@ -189,7 +195,7 @@ def _limits(facts: CardFacts) -> str:
         "The figures hold for images like those of the data set. On photographs from another source they may be lower.",
     ]
     if facts.split.straddling_test:
-        limits.append("Copies of test images are in another split: on new images the figures will be lower.")
+        limits.append("Copies of test images are in another split: on new images the figures may be lower.")
     if facts.labels.relabelled or facts.labels.dropped:
         limits.append("Labels that nobody corrected were taken as they are. Wrong ones in test change the figures.")
     else:

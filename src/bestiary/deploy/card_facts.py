@@ -14,7 +14,7 @@ import pandas as pd
 from bestiary.config.kinds import kind_of
 from bestiary.config.schema import SPLITS, StudyConfig
 from bestiary.data.index import is_dropped
-from bestiary.data.splits.split_table import straddling_groups
+from bestiary.data.splits.straddling import straddling_groups
 from bestiary.evaluate.intervals import Interval
 from bestiary.evaluate.metrics import METRICS
 from bestiary.runs.record import RunRecord
@@ -42,6 +42,8 @@ class SplitFacts:
         has_groups: whether the data say by a column which images belong together.
         straddling: groups (copies, or one value of that column) with images in more than one split.
         straddling_test: those of them with images in test.
+        leaked: test images of such groups that have another image of theirs in train or val.
+        leak_free: the test accuracy without these; None where there are none, or nothing is left.
     """
 
     sizes: Mapping[str, int]
@@ -51,6 +53,8 @@ class SplitFacts:
     has_groups: bool
     straddling: int
     straddling_test: int
+    leaked: int = 0
+    leak_free: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def card_facts(
         class_names=class_names,
         geometry=metrics["geometry"],
         data_name=Path(config.data.path).name or config.data.path,
-        split=_split_facts(config, index, splits),
+        split=_split_facts(config, index, splits, metrics.get("test_leak_free") or {}),
         labels=_label_facts(metrics, index, splits),
         choices=_choice_facts(run, comparison),
         figures=tuple(
@@ -161,7 +165,9 @@ def card_facts(
     )
 
 
-def _split_facts(config: StudyConfig, index: pd.DataFrame, splits: pd.DataFrame) -> SplitFacts:
+def _split_facts(
+    config: StudyConfig, index: pd.DataFrame, splits: pd.DataFrame, leak_free: Mapping[str, Any]
+) -> SplitFacts:
     kept = splits[splits["split"] != ""]
     sizes = kept["split"].value_counts()
     images = index[index["image_id"].isin(splits["image_id"])]
@@ -173,7 +179,9 @@ def _split_facts(config: StudyConfig, index: pd.DataFrame, splits: pd.DataFrame)
         together=config.split.group_duplicates,
         has_groups=bool((images["group_given"] != "").any()),
         straddling=straddling_groups(splits),
-        straddling_test=straddling_groups(kept[kept["group_id"].isin(kept.loc[kept["split"] == "test", "group_id"])]),
+        straddling_test=straddling_groups(splits, with_side="test"),
+        leaked=leak_free.get("n_leaked", 0),
+        leak_free=Interval(**leak_free["accuracy"]) if leak_free.get("accuracy") else None,
     )
 
 

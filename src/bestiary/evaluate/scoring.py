@@ -108,6 +108,32 @@ def as_given_figures(
     return {"n": len(y_given), **figures, "n_relabelled": relabelled, "n_dropped": dropped}
 
 
+def leak_free_figures(
+    y_true: Labels, logits: Logits, *, leaked: npt.NDArray[np.bool_], groups: Groups, seed: int = 0
+) -> dict[str, Any]:
+    """Figures of a split without the images that have a copy where the model was fitted or chosen, and of those alone.
+
+    Args:
+        y_true: class numbers `(n,) int64`.
+        logits: `(n, class_count) float32`.
+        leaked: `(n,) bool`.
+        groups: `(n,) int64`, as in `split_figures`.
+        seed: of the bootstrap.
+
+    Returns:
+        `n` and `accuracy`, `macro_f1` of the images that are left; `n_leaked` and `accuracy_leaked` of the others. A
+        figure is None where no image is left.
+
+    Raises:
+        TrainingError: logits are not numbers.
+    """
+    metrics = (metric("accuracy"), metric("macro_f1"))
+    left = _figures(_score(y_true[~leaked], logits[~leaked], groups[~leaked], metrics), metrics, seed=seed)
+    others = _figures(_score(y_true[leaked], logits[leaked], groups[leaked], metrics[:1]), metrics[:1], seed=seed)
+    counts = {"n": int((~leaked).sum()), "n_leaked": int(leaked.sum())}
+    return {**counts, **left, "accuracy_leaked": others["accuracy"]}
+
+
 @dataclass(frozen=True)
 class _Scored:
     """Images in the order of `resampling.content_order`, with their scores for each metric that has one an image."""

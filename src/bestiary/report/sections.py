@@ -15,6 +15,7 @@ from bestiary.report.contents import (
     class_results,
     data_parts,
     fix_first,
+    leak_free,
     model_parts,
     provenance,
     settings_table,
@@ -78,6 +79,7 @@ SECTIONS: list[Section] = [
         (
             model_parts.ranking_table,
             as_given.as_given_table,
+            leak_free.leak_free_table,
             model_parts.intervals_plot,
             model_parts.not_run,
         ),

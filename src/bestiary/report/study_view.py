@@ -14,7 +14,7 @@ import pandas as pd
 
 from bestiary.config.kinds import kind_of
 from bestiary.config.schema import SPLITS
-from bestiary.data.splits.split_table import straddling_groups
+from bestiary.data.splits.straddling import straddling_groups
 from bestiary.evaluate.counts import dense_confusion
 from bestiary.report.words.wording import is_number
 
@@ -73,9 +73,9 @@ class Straddling:
 
 def straddling(splits: pd.DataFrame) -> Straddling:
     """How many groups straddle the splits; the test figures are too high where one of them has a test image."""
-    kept = splits[splits["split"] != ""]
-    tested = kept[kept["group_id"].isin(kept.loc[kept["split"] == "test", "group_id"])]
-    return Straddling(straddling_groups(kept), "test" if straddling_groups(tested) else "validation")
+    return Straddling(
+        straddling_groups(splits), "test" if straddling_groups(splits, with_side="test") else "validation"
+    )
 
 
 def given_splits(index: pd.DataFrame, splits: pd.DataFrame, *, use_given: bool) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bestiary.data.splits.straddling import leaked
 from bestiary.errors import StudyError
-from bestiary.evaluate.scoring import as_given_figures, split_figures
+from bestiary.evaluate.scoring import as_given_figures, leak_free_figures, split_figures
 from bestiary.runs.keys import content_id
 from bestiary.runs.record import Logits, read_figures, read_logits, write_figures
 from bestiary.timing import now_utc
@@ -52,7 +53,8 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
         images: `image_id, label, label_given, split, drawn, group_id`.
 
     Returns:
-        `class_names`; `val` and `test` (see `evaluate.scoring.split_figures`); `test_as_given`, or None.
+        `class_names`; `val` and `test` (see `evaluate.scoring.split_figures`); `test_as_given`, or None;
+        `test_leak_free` (see `evaluate.scoring.leak_free_figures`), None where no test image has a copy elsewhere.
     """
     names = logits.class_names
     figures: dict[str, Any] = {"class_names": list(names)}
@@ -64,6 +66,7 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
             class_names=names,
             groups=_groups(rows),
         )
+    figures["test_leak_free"] = _leak_free(logits, images)
     drawn = images[images["drawn"] == "test"]
     relabelled = int(((drawn["label"] != drawn["label_given"]) & (drawn["split"] == "test")).sum())
     dropped = int((drawn["split"] != "test").sum())
@@ -79,6 +82,19 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
             dropped=dropped,
         )
     return figures
+
+
+def _leak_free(logits: Logits, images: pd.DataFrame) -> dict[str, Any] | None:
+    in_test = (images["split"] == "test").to_numpy()
+    rows, has_leaked = images[in_test], leaked(images)[in_test]
+    if not has_leaked.any():
+        return None
+    return leak_free_figures(
+        _class_numbers(rows["label"], logits.class_names),
+        _take(logits, rows["image_id"]),
+        leaked=has_leaked,
+        groups=_groups(rows),
+    )
 
 
 def predictions_table(logits: Logits, images: pd.DataFrame) -> pd.DataFrame:

@@ -14,10 +14,11 @@ import pandas as pd
 
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.data.groups import least_of_group
+from bestiary.data.splits.straddling import leaked
 from bestiary.evaluate.metrics import METRICS
 from bestiary.store.hashing import fingerprint, sha256_file
 
-_FIT_RULES, _FIGURE_RULES = "fit 2", "figures 2"
+_FIT_RULES, _FIGURE_RULES = "fit 2", "figures 3"
 
 
 def content_id(image_id: str) -> str:
@@ -68,5 +69,6 @@ def figures_key(fit_key: str, logits_digest: str, images: pd.DataFrame) -> str:
     # A group is known by its members, not by its number.
     first = least_of_group(scored["image_id"], scored["group_id"])
     columns = [scored[name] for name in ("label", "label_given", "split", "drawn")]
-    rows = sorted(zip(scored["image_id"], *columns, first, strict=True))
+    has_leaked = leaked(images)[images["drawn"].isin(("val", "test"))].tolist()
+    rows = sorted(zip(scored["image_id"], *columns, first, has_leaked, strict=True))
     return fingerprint([fit_key, logits_digest, rows, [metric.name for metric in METRICS], _FIGURE_RULES])

@@ -100,6 +100,8 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "test": _measured(figures["test"]),
         # None where corrections leave the test split as it is.
         "test_as_given": figures["test_as_given"],
+        # None where no test image has a copy on another side.
+        "test_leak_free": figures["test_leak_free"],
         "test_scored_at": figures["test_scored_at"],
         "parameters": fit["parameters"],
         "seconds": fit["seconds"],
@@ -177,9 +179,10 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
                 flat[f"{split}_{metric.name}"] = interval["value"]
                 flat[f"{split}_{metric.name}_low"] = interval["low"]
                 flat[f"{split}_{metric.name}_high"] = interval["high"]
-    if as_given := row.get("test_as_given"):
-        for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
-            flat[f"test_accuracy_as_given{suffix}"] = as_given["accuracy"][bound]
+    for figures in ("as_given", "leak_free"):
+        if accuracy := (row.get(f"test_{figures}") or {}).get("accuracy"):
+            for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+                flat[f"test_accuracy_{figures}{suffix}"] = accuracy[bound]
     versus = row["versus_winner"] or {}
     flat["test_difference_to_winner"] = versus.get("difference", {}).get("value")
     flat["p_value_holm"] = versus.get("p_value_holm")

@@ -12,10 +12,10 @@ from bestiary.data.splits.split_table import (
     read_splits,
     split_images,
     splits_fingerprint,
-    straddling_groups,
     without,
     write_splits,
 )
+from bestiary.data.splits.straddling import straddling_groups
 from bestiary.errors import StudyError
 from bestiary.plurals import counted
 from bestiary.store.tables import table_fingerprint

@@ -11,7 +11,7 @@ nothing, or where `use_given` is off). An image that is gone from the data keeps
 A split is append-only. In this order:
 
 1. What folders or a column give to val or test is there, whatever was drawn, and even where copies then lie on two
-   sides: `straddling_groups` counts those. A copy with no given split follows it. An image given as train, or not at
+   sides: `straddling` counts those. A copy with no given split follows it. An image given as train, or not at
    all, can be drawn into a side to which no image is given.
 2. An image that the splits of before know keeps its side. It is known by its content: a renamed file, or copies in
    another order, change nothing.
@@ -250,12 +250,6 @@ def missing_classes(splits: pd.DataFrame, index: pd.DataFrame) -> dict[str, list
     names = class_names(index)
     missing = {side: [name for name in names if (name, side) not in there] for side in SPLITS}
     return {side: lacking for side, lacking in missing.items() if lacking}
-
-
-def straddling_groups(splits: pd.DataFrame) -> int:
-    """How many groups lie on more than one side: none, unless folders or a column gave them so."""
-    kept = splits[splits["split"] != ""]
-    return int((kept.groupby("group_id")["split"].nunique() > 1).sum())
 
 
 def oversized_groups(splits: pd.DataFrame, index: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:

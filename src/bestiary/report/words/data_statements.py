@@ -157,7 +157,7 @@ def _copies_here(study: StudyRecord) -> str:
     if len(study.splits) and (crossing := straddling(study.splits)).groups:
         return (
             "In this study the splits came with the data, and images that belong together are in more than one: the "
-            f"{crossing.spoiled} figures are too high."
+            f"{crossing.spoiled} figures may be too high."
         )
     if study.config.split.group_duplicates == "near":
         return "In this study all copies of an image are in one split."

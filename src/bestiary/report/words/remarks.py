@@ -3,9 +3,12 @@
 In: a `StudyRecord`. Out: sentences for the head of the page. Owns no file.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from bestiary.report.study_record import StudyRecord
-from bestiary.report.study_view import straddling
-from bestiary.report.words.wording import counted
+from bestiary.report.study_view import interval, straddling
+from bestiary.report.words.wording import counted, percent, percent_interval
 
 
 def remarks(study: StudyRecord, *, audit_key: str | None = None) -> list[str]:
@@ -22,7 +25,8 @@ def remarks(study: StudyRecord, *, audit_key: str | None = None) -> list[str]:
         verb = "is" if crossing.groups == 1 else "are"
         found.append(
             f"The splits came with the data, and {counted(crossing.groups, 'group')} of images that belong together "
-            f"{verb} in more than one of them: the {crossing.spoiled} figures are too high."
+            f"{verb} in more than one of them: the {crossing.spoiled} figures may be too high."
+            + _without_leaks(study.comparison)
         )
     if not study.compared:
         found.append("The models have not been compared yet.")
@@ -34,3 +38,21 @@ def remarks(study: StudyRecord, *, audit_key: str | None = None) -> list[str]:
     if study.data_root is None:
         found.append("The folder of the images was not found: placeholders stand in for all pictures.")
     return found
+
+
+def _without_leaks(comparison: Mapping[str, Any]) -> str:
+    """The winner's test accuracy without leaked images; empty where there are none, or no winner."""
+    rows = [row for row in comparison.get("models", []) if row["model"] == comparison.get("winner")]
+    winner: Mapping[str, Any] = rows[0] if rows else {}
+    figures = winner.get("test_leak_free")
+    if not figures:
+        return ""
+    if not figures["n"]:
+        return " Every test image has a copy, or an image of its group, in train or validation."
+    left, everything = interval(figures, "accuracy"), interval(winner.get("test"), "accuracy")
+    count = counted(figures["n_leaked"], "test image")
+    return (
+        f" Without the {count} that {'has' if figures['n_leaked'] == 1 else 'have'} one in train or validation, the "
+        f"test accuracy of {winner['model']} is {percent(left['value'])} ({percent_interval(left)}) instead of "
+        f"{percent(everything['value'])}."
+    )
