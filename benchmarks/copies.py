@@ -26,7 +26,9 @@ def row(data: Path, folder: Path) -> str:
     known = _pairs(_our_copies(_evidence(data))[0].values())
     planted = plant(data, folder, seed=SEED)
     evidence = _evidence(folder)
-    table = find_duplicates(evidence.images, evidence.statistics.grey, evidence.features)
+    table = find_duplicates(
+        evidence.images, evidence.statistics.grey, evidence.features, colours=evidence.statistics.colours
+    )
     paths = table.merge(evidence.images[["image_id", "path"]], on="image_id")
     shares = [_shares(some, planted, known) for some in (paths, paths[paths["kind"] == SAME_PICTURE])]
     cells = " | ".join(f"{recall:.3f} | {precision:.3f}" for recall, precision in shares)

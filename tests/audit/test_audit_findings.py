@@ -56,8 +56,13 @@ def test_pictures_of_one_scene_are_kept_and_their_labels_accuse_less():
     assert "labelled differently: dog (2), cat (1)" in scene.reason
     (one,) = copy_findings(table.iloc[1:], clusters(scene=["b", "c"]))
     assert (one.issue, one.severity) == ("same_scene", "low")
+    assert leak.reason.endswith("what is scored may be much like what is trained on")
     expected = {"clusters": 0, "images": 0, "exact_images": 0, "scenes": 1, "scene_images": 3}
+    expected |= {"across_given_splits": 0, "scenes_across_given_splits": 1}
     assert count_copies(table, clusters(scene=["a", "b", "c"])) == expected
+    kept = count_copies(table, clusters(scene=["a", "b", "c"]), use_given=False)
+    assert kept == expected | {"scenes_across_given_splits": 0}
+    assert count_copies(table, clusters(same=["a", "b"]))["across_given_splits"] == 1
 
 
 def test_the_same_bytes_are_exact():

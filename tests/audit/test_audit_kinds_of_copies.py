@@ -40,6 +40,15 @@ def test_the_least_alike_member_decides_for_its_cluster() -> None:
     assert found.tolist() == ["same_scene"] * 3 + ["same_picture"] * 2
 
 
+def test_pictures_of_other_colours_are_no_copies() -> None:
+    made, cluster, alike = pictures(*[1.0] * 7), np.array([0, 0, 1, 1, 2, 2, 3]), np.full(7, 0.99, np.float32)
+    blue, turquoise, pale = (0.2, 0.3, 0.3), (0.2, 0.45, 0.3), (0.6, 0.2, 0.01)
+    colours = np.array([blue, turquoise, blue, pale, turquoise, (0.21, 0.44, 0.1), blue])
+    found = kinds(made, cluster, alike, colours=colours, least=LEAST_SIMILARITY)
+    # Of a grey picture the tint says nothing.
+    assert found[:6].tolist() == ["same_scene"] * 2 + ["same_picture"] * 4
+
+
 def test_no_cluster_is_no_failure() -> None:
     assert kinds(pictures(1.0), np.array([0]), np.zeros(1, np.float32), least=LEAST_SIMILARITY).shape == (1,)
     assert kinds(pictures(), np.zeros(0, np.int64), np.zeros(0, np.float32), least=LEAST_SIMILARITY).shape == (0,)

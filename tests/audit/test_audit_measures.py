@@ -114,6 +114,15 @@ def test_colourfulness_is_that_of_hasler_and_suesstrunk() -> None:
     assert numbers_of(photo(8, (64, 64)))["colourfulness"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_tint_is_that_of_what_is_coloured() -> None:
+    bucket = Image.new("RGB", (100, 100), "white")
+    ImageDraw.Draw(bucket).rectangle((40, 40, 60, 60), fill=(0, 50, 150))
+    numbers = numbers_of(bucket)
+    assert (numbers["tint_red"], numbers["tint_green"]) == pytest.approx((0.0, 0.25), abs=0.08)
+    grey = numbers_of(photo(8).convert("L").convert("RGB"))
+    assert (grey["tint_red"], grey["tint_green"]) == pytest.approx((1 / 3, 1 / 3))
+
+
 @pytest.mark.parametrize("quality", [30, 75, 95])
 def test_grey_saved_as_colour_jpeg_has_no_chroma_and_colour_has(quality: int) -> None:
     image = photo(9)

@@ -74,7 +74,7 @@ _ALL = (
         "copies",
         title="Copies on more than one side of the given split",
         short="Leak",
-        effect="What is scored was trained on: the test figures are too good.",
+        effect="What is scored was trained on, or is much like it: the test figures may be too high.",
         fix="Put all copies on one side, or let bestiary split again with split.use_given = false and --redraw.",
         question=_COPIES,
     ),

@@ -139,9 +139,8 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
         "classes": len(class_names),
         "counts": _counts(table),
         "duplicates": {
-            **count_copies(images, subject.clusters),
+            **count_copies(images, subject.clusters, use_given=split.use_given),
             "across_classes": sum(finding.issue == "label_conflict" for finding in found),
-            "across_given_splits": sum(finding.issue == "leak" for finding in found),
         },
         "seconds": clock.seconds,
     }

@@ -107,6 +107,7 @@ def make_clusters(work: Work, key: str) -> None:
         evidence.statistics.grey,
         evidence.features,
         neighbours=evidence.neighbours,
+        colours=evidence.statistics.colours,
         progress=work.progress,
     )
     write_duplicates(work.paths.folder, clusters, fingerprint=key)

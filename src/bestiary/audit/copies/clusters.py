@@ -17,7 +17,7 @@ import pandas as pd
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
-from bestiary.audit.copies.kinds_of_copies import kinds
+from bestiary.audit.copies.kinds_of_copies import Colours, kinds
 from bestiary.audit.copies.medoids import around_medoids
 from bestiary.audit.copies.similarity import similarities
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY, near_duplicate_threshold
@@ -36,6 +36,7 @@ def find_duplicates(
     features: Features | None,
     *,
     neighbours: Neighbours | None = None,
+    colours: Colours | None = None,
     progress: Progress = SILENT,
 ) -> pd.DataFrame:
     """The clusters of copies among images.
@@ -44,6 +45,7 @@ def find_duplicates(
         images: `image_id`, `sha256` and `phash`, one row an image.
         pictures: `(n, 64, 64) uint8`, in the order of rows; see `image_statistics`.
         features: `(n, d) float32`; without them only pairs with close hashes are candidates.
+        colours: `(n, 3)`, see `kinds_of_copies.kinds`.
         neighbours: of the features, ten or more an image; found here where they are not given.
         progress: counts the pairs compared.
 
@@ -75,7 +77,13 @@ def find_duplicates(
             "cluster_id": _names(contents, cluster)[own],
             "similarity": np.where(exact, np.float32(1), np.clip(most_like, 0, 1)[own]),
             "exact": exact,
-            "kind": kinds(pictures, cluster, np.clip(most_like, 0, 1), least=least)[own],
+            "kind": kinds(
+                pictures,
+                cluster,
+                np.clip(most_like, 0, 1),
+                colours=None if colours is None else colours[first],
+                least=least,
+            )[own],
         }
     )
     return table[table["cluster_id"].duplicated(keep=False)].reset_index(drop=True)[list(COLUMNS)]
@@ -125,7 +133,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 5"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 6"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:

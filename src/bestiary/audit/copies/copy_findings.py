@@ -11,8 +11,6 @@ from bestiary.audit.copies.kinds_of_copies import SAME_SCENE
 from bestiary.audit.findings import Finding
 from bestiary.config.schema import SPLITS
 
-_ALIKE = {False: "show the same photo", True: "show the same scene, or are very much alike"}
-
 
 def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> list[Finding]:
     """One finding a cluster, and a second where it lies in more than one given split.
@@ -36,25 +34,31 @@ def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bo
     return found
 
 
-def count_copies(images: pd.DataFrame, clusters: pd.DataFrame) -> dict[str, int]:
+def count_copies(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> dict[str, int]:
     """How many copies there are.
 
     `clusters` of the same picture and `images` in them; `exact_images`, which share every byte with another; `scenes`,
-    which are clusters of the same scene, and `scene_images` in them.
+    which are clusters of the same scene, and `scene_images` in them; how many of each lie across given splits.
 
     Args:
         images: as in `copy_findings`.
         clusters: see `clusters`.
+        use_given: as in `copy_findings`.
     """
     members = _left(images, clusters)
     scenes = members["kind"] == SAME_SCENE
     pictures = members[~scenes]
+    given = members[members["split_given"].isin(SPLITS if use_given else ())]
+    across = given.groupby("cluster_id").agg(sides=("split_given", "nunique"), kind=("kind", "first"))
+    kinds = across.loc[across["sides"] > 1, "kind"]
     return {
         "clusters": int(pictures["cluster_id"].nunique()),
         "images": len(pictures),
         "exact_images": int(members["sha256"].duplicated(keep=False).sum()),
         "scenes": int(members.loc[scenes, "cluster_id"].nunique()),
         "scene_images": int(scenes.sum()),
+        "across_given_splits": int((kinds != SAME_SCENE).sum()),
+        "scenes_across_given_splits": int((kinds == SAME_SCENE).sum()),
     }
 
 
@@ -88,7 +92,7 @@ def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -
             issue="leak",
             severity="medium" if scene else "high",
             action="split again",
-            reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: {_harm(splits)}",
+            reason=f"{len(cluster)} files {alike} and lie in {' and '.join(splits)}: {_harm(splits, scene=scene)}",
             **about,
         )
     if scene:
@@ -122,7 +126,10 @@ def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -
         )
 
 
-def _harm(splits: Sequence[str]) -> str:
+def _harm(splits: Sequence[str], *, scene: bool) -> str:
+    if scene:
+        first, second = ("scored", "trained on") if {"train", "test"} <= set(splits) else ("in one", "in the other")
+        return f"what is {first} may be much like what is {second}"
     if "test" not in splits:
         return "what chooses among models was trained on"
     return "what is scored was trained on" if "train" in splits else "what is scored chose among models"

@@ -51,6 +51,11 @@ class ImageStatistics:
     measured: int
     seconds: float
 
+    @property
+    def colours(self) -> npt.NDArray[np.float64]:
+        """`tint_red`, `tint_green` and `saturation`: `(n, 3)`."""
+        return self.values[["tint_red", "tint_green", "saturation"]].to_numpy(np.float64)
+
     def subset(self, positions: npt.NDArray[np.int64]) -> "ImageStatistics":
         """Fewer or reordered images."""
         return ImageStatistics(self.values.iloc[positions].reset_index(drop=True), self.grey[positions], 0, 0.0)

@@ -29,6 +29,8 @@ _PERCENTILES = (1, 5, 10, 15, 90, 95, 99)
 # saturation: mean of (max - min) of R, G and B, in [0, 1].
 # chroma: what 99 % of the picture stays below of (max - min), in [0, 1]; near 0 in a grey photo, whatever its mode.
 # colourfulness: Hasler and Suesstrunk's M3 (2003, Proc. SPIE 5007:87) for channels in [0, 1].
+# tint_red, tint_green: the shares of red and green in the mean colour, in [0, 1], where a pixel weighs as much as it is
+# coloured; a third each where there is no colour.
 # border_*: how much of the height or width one even shade takes up at that side, in [0, 1].
 # border_shade: the mean luminance of these, in [0, 1], or 0.5 where there is no border.
 COLUMNS = (
@@ -41,6 +43,8 @@ COLUMNS = (
     "saturation",
     "chroma",
     "colourfulness",
+    "tint_red",
+    "tint_green",
     "border_top",
     "border_bottom",
     "border_left",
@@ -156,7 +160,7 @@ def _blur(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _colour(small: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-    """Contrast, saturation, chroma, colourfulness: of small pictures, where a JPEG's chroma noise is averaged away."""
+    """Contrast, saturation, chroma, colourfulness, tints: of small pictures, where chroma noise is averaged away."""
     pixels = small.reshape(len(small), -1, 3).astype(np.float32) / 255
     red, green, blue = np.moveaxis(pixels, -1, 0)
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
@@ -164,7 +168,10 @@ def _colour(small: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
     deviation = np.hypot(red_green.std(axis=1), yellow_blue.std(axis=1))
     mean = np.hypot(red_green.mean(axis=1), yellow_blue.mean(axis=1))
     chroma = np.sort(spread, axis=1)[:, round(0.99 * (spread.shape[1] - 1))]
-    return [(pixels @ _LUMINANCE).std(axis=1), spread.mean(axis=1), chroma, deviation + 0.3 * mean]
+    weighted = (pixels * spread[..., None]).sum(axis=1)
+    whole = weighted.sum(axis=1)
+    tints = [np.where(whole > 0, weighted[:, band] / np.where(whole > 0, whole, 1), 1 / 3) for band in (0, 1)]
+    return [(pixels @ _LUMINANCE).std(axis=1), spread.mean(axis=1), chroma, deviation + 0.3 * mean, *tints]
 
 
 def _borders(image: Image.Image) -> list[float]:

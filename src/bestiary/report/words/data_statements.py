@@ -141,11 +141,14 @@ def _scenes(duplicates: Mapping[str, Any], *, images: Any) -> str:
     count = duplicates.get("scene_images")
     if not count:
         return ""
-    return (
+    text = (
         f" {counted(count, 'image')}{_share(count, images)} in {counted(duplicates.get('scenes', 0), 'cluster')} show "
         "the same scene as another, or are so much alike that it cannot be said whether they are copies. None "
         "of them has to be dropped."
     )
+    if across := duplicates.get("scenes_across_given_splits"):
+        text += f" {counted(across, 'cluster')} of these {'is' if across == 1 else 'are'} in more than one given split."
+    return text
 
 
 def _share(part: Any, of: Any) -> str:
