@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bestiary.audit.answers import apart_ids
+from bestiary.audit.copies.apart import set_apart
 from bestiary.audit.copies.clusters import duplicate_groups, read_duplicates
 from bestiary.audit.findings import read_findings
 from bestiary.audit.issues import ISSUES
@@ -116,7 +118,7 @@ class Snapshot:
         """Take in what a stage has made, in place of what was read; what follows from it is derived anew.
 
         Args:
-            made: attributes by name: `index`, `clusters`, `findings`, `summary`, `splits_table`, `comparison`.
+            made: attributes by name: `index`, `clusters_found`, `findings`, `summary`, `splits_table`, `comparison`.
         """
         for name, value in made.items():
             for derived in _FOLLOWS.get(name, ()):
@@ -169,9 +171,14 @@ class Snapshot:
         return corrected(self.index, self.corrections)
 
     @cached_property
-    def clusters(self) -> pd.DataFrame:
-        """Of copies, see `audit.copies.clusters`."""
+    def clusters_found(self) -> pd.DataFrame:
+        """Of copies as found, see `audit.copies.clusters`."""
         return read_duplicates(self.paths.folder)
+
+    @cached_property
+    def clusters(self) -> pd.DataFrame:
+        """Of copies, without the images that `corrections.csv` sets apart."""
+        return set_apart(self.clusters_found, apart_ids(self.decisions))
 
     @cached_property
     def cluster_numbers(self) -> npt.NDArray[np.int64] | None:
@@ -235,9 +242,15 @@ class Snapshot:
 
 # What is derived from each attribute, and goes when it is put.
 _FOLLOWS: dict[str, tuple[str, ...]] = {
-    "index": ("readable", "decisions", "skipped_corrections", "corrected", "cluster_numbers", "splits", "images"),
-    "corrections": ("decisions", "skipped_corrections", "corrected", "splits", "images"),
-    "clusters": ("cluster_numbers",),
+    "index": (
+        *("readable", "decisions", "skipped_corrections", "corrected", "clusters", "cluster_numbers", "splits"),
+        "images",
+    ),
+    "corrections": (
+        *("decisions", "skipped_corrections", "corrected", "clusters", "cluster_numbers", "splits"),
+        "images",
+    ),
+    "clusters_found": ("clusters", "cluster_numbers"),
     "findings": ("summary",),
     "splits_table": ("splits", "images"),
 }

@@ -27,6 +27,7 @@ def relabel(*issues: str) -> Correction:
 
 
 DROP = Correction("x", "", "drop")
+APART = Correction("x", "", "apart")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,12 @@ DROP = Correction("x", "", "drop")
         (relabel(), {"label_error", "label_conflict", "outlier"}),
         (relabel("dark"), {"label_error", "label_conflict", "outlier", "dark"}),
         (DROP, set(ISSUES)),
+        (APART, {issue for issue in ISSUES if is_about_copies(issue)}),
+        (replace(APART, issues=("dark",)), {"dark", *(issue for issue in ISSUES if is_about_copies(issue))}),
+        (
+            replace(APART, label="dog"),
+            {"label_error", "outlier", *(issue for issue in ISSUES if is_about_copies(issue))},
+        ),
     ],
 )
 def test_what_a_row_answers(row: Correction, wanted: set[str]) -> None:
@@ -61,6 +68,10 @@ def test_a_finding_asks_about_its_image_about_copies_or_about_none() -> None:
         ("near_duplicate", {"a": keep("near_duplicate"), "b": keep()}, False),
         ("near_duplicate", {"a": DROP}, False),
         ("near_duplicate", {"a": DROP, "c": DROP}, True),
+        ("near_duplicate", {"a": APART}, False),
+        ("near_duplicate", {"a": APART, "c": DROP}, True),
+        ("same_scene", {"a": APART, "c": APART}, True),
+        ("dark", {"a": APART}, False),
         ("near_duplicate", {"a": DROP, "c": DROP, "b": keep("dark")}, True),
         ("near_duplicate", {"a": DROP, "b": keep("near_duplicate"), "c": relabel()}, False),
         ("label_conflict", {"a": DROP, "b": keep("label_conflict"), "c": relabel()}, True),
@@ -68,6 +79,14 @@ def test_a_finding_asks_about_its_image_about_copies_or_about_none() -> None:
 )
 def test_which_findings_are_answered(issue: str, decisions: dict[str, Correction], wanted: bool) -> None:
     assert is_answered(issue, asked_about(issue, "a", ["b", "c"]), decisions) is wanted
+
+
+def test_the_same_bytes_are_copies_whatever_is_said() -> None:
+    same = ("a", "a-1")
+    assert not is_answered("exact_duplicate", same, {"a": APART})
+    assert not is_answered("exact_duplicate", same, {"a": APART, "a-1": APART})
+    assert is_answered("exact_duplicate", same, {"a": APART, "a-1": DROP})
+    assert is_answered("near_duplicate", ("a", "b"), {"a": APART})
 
 
 def test_what_asks_about_no_image_is_never_answered() -> None:

@@ -199,7 +199,10 @@ def test_a_row_over_two_lines_and_the_one_after_it_have_their_line(tmp_path: Pat
         (",path,action\n0,a,drop\n", r"line 2 \(a\): column 1 has no name: name it, or delete it"),
         ("path,action,\na,drop,more\n", r"line 2 \(a\): it has more values than there are columns"),
         ("path,action,label\n,drop,\n", r"line 2 \(no image\): it names no image: fill in image_id or path"),
-        ("path,action\na,remove\n", r"line 2 \(a\): action 'remove' is none of relabel, drop, keep: write one of"),
+        (
+            "path,action\na,remove\n",
+            r"line 2 \(a\): action 'remove' is none of relabel, drop, keep, apart: write one of",
+        ),
         ("path,action\na,\n", r"line 2 \(a\): action '' is none of"),
         ("path,action,label\na,relabel,\n", r"line 2 \(a\): relabel to which class\? Fill in label"),
         ("path,action\na,relabel\n", r"line 2 \(a\): relabel to which class\?"),

@@ -293,6 +293,27 @@ def test_the_one_copy_kept_keeps_a_class_by_hand_also_the_one_it_was_found_as(
     assert page.errors == []
 
 
+def test_images_that_are_no_copies_are_set_apart(page: Page, review: MadeReview) -> None:
+    page.press("s")
+    page.wait("document.getElementById('status').textContent.includes('Only copies can be set apart')")
+    while shown(page)[0] != "Near copies":
+        page.press("n")
+    first, others = shown(page)[1], set(DOGS) - {shown(page)[1]}
+    decide(page, "s", says="set apart")
+    assert review.corrections() == {first: ("apart", "")}
+    assert text(page, "progress-text") == "0 of 5 decided"
+    # One image is left of three: nothing ties it.
+    page.press("ArrowDown")
+    second = shown(page)[1]
+    assert second in others
+    decide(page, "s", says="set apart")
+    assert review.corrections() == {first: ("apart", ""), second: ("apart", "")}
+    assert text(page, "progress-text") == "1 of 5 decided"
+    decide(page, "u", says="Undone")
+    assert review.corrections() == {first: ("apart", "")}
+    assert page.errors == []
+
+
 @pytest.mark.parametrize("absolute", [False, True])
 def test_a_path_is_copied_whole(page: Page, server: ReviewServer, review: MadeReview, absolute: bool) -> None:
     if absolute:  # as a table may name files

@@ -4,16 +4,20 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bestiary.audit.answers import answers
-from bestiary.audit.issues import ISSUES
+from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.review.edits import Key, image_issues, pressed
 
 IMAGE_ISSUES = image_issues()
 LABEL_ISSUES = tuple(key for key, issue in ISSUES.items() if issue.answered_by_label)
+
+
+def apart(*issues: str, label: str = "") -> Correction:
+    return Correction("", "", "apart", label, issues=issues)
 
 
 def row(action: str, *issues: str) -> Correction:
@@ -45,6 +49,18 @@ def in_any_order(correction: Correction | None) -> Correction | None:
             row("relabel", *(one for one in IMAGE_ISSUES if one not in LABEL_ISSUES)),
         ),
         (row("drop"), "relabel", "outlier", row("relabel")),
+        (None, "apart", "near_duplicate", apart()),
+        (row("keep", "dark", "leak"), "apart", "near_duplicate", apart("dark")),
+        (row("relabel", "dark"), "apart", "same_scene", apart("dark", label="dog")),
+        (apart("dark"), "relabel", "label_error", apart("dark", label="dog")),
+        (apart(), "keep", "dark", apart("dark")),
+        (apart("dark", label="dog"), "keep", "label_error", apart("dark", "label_error")),
+        (apart("dark", label="dog"), "keep", "leak", row("relabel", "dark", "leak")),
+        (apart("dark"), "keep", "near_duplicate", row("keep", "dark", "near_duplicate")),
+        (apart("dark", label="dog"), "undo", "near_duplicate", row("relabel", "dark")),
+        (apart(), "undo", "near_duplicate", None),
+        (apart("dark"), "undo", "dark", apart()),
+        (apart("dark"), "drop", "outlier", row("drop", "dark")),
         (row("keep", "dark"), "drop", "dark", row("drop")),
         (row("keep", "dark"), "drop", "outlier", row("drop", "dark")),
         (row("relabel", "dark"), "drop", "outlier", row("drop", "dark")),
@@ -80,6 +96,7 @@ names = st.lists(st.sampled_from(IMAGE_ISSUES), max_size=3, unique=True)
     st.sampled_from(IMAGE_ISSUES),
 )
 def test_a_key_answers_its_finding_and_what_was_accepted_stays(before: Correction | None, key: Key, issue: str) -> None:
+    assume(key != "apart" or is_about_copies(issue))  # the page offers it there only
     after = pressed(key, issue, label="dog" if key == "relabel" else "", before=before)
     assert (after is not None and answers(after, issue)) == (key != "undo")
     for other in set(IMAGE_ISSUES) - {issue}:

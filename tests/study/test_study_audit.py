@@ -166,6 +166,34 @@ def test_corrections_reach_every_later_stage(
     assert (read_splits(out).set_index("image_id")["split"] == splits["split"]).all()
 
 
+def test_what_a_person_sets_apart_leaves_its_cluster_and_keeps_its_side(
+    faulty: Path, tiny_config: Path, tmp_path: Path
+) -> None:
+    out = begun(faulty, tmp_path / "out", tiny_config)
+    paths = read_index(out).set_index("path")["image_id"]
+    photo, mirrored = paths["disc/003.png"], paths["disc/mirrored.png"]
+    splits, clusters = read_splits(out).set_index("image_id"), (out / "duplicates.parquet").read_bytes()
+    assert splits["group_id"][photo] == splits["group_id"][mirrored]
+    corrected(out, "disc/mirrored.png", "apart", "frame")
+    corrected(out, "bar/same.png", "apart")
+    for command in ("audit", "split"):
+        assert run([command, str(out), "-q"]) == 0
+    assert found(out, "near_duplicate") == []
+    # The same bytes stay copies.
+    assert found(out, "exact_duplicate") == [{"bar/001.png", "bar/same.png"}]
+    assert (out / "duplicates.parquet").read_bytes() == clusters
+    after = read_splits(out).set_index("image_id")
+    assert after["group_id"][photo] != after["group_id"][mirrored]
+    assert (after["drawn"] == splits["drawn"]).all()
+    assert Study.open(out).images.set_index("image_id")["label"][mirrored] == "frame"
+    # Taken back, they are a cluster again.
+    corrected(out, "disc/mirrored.png", "keep", issues=("dark",))
+    for command in ("audit", "split"):
+        assert run([command, str(out), "-q"]) == 0
+    assert found(out, "near_duplicate") == [{"disc/003.png", "disc/mirrored.png"}]
+    assert read_splits(out).set_index("image_id")["group_id"].eq(splits["group_id"]).all()
+
+
 @pytest.mark.slow
 def test_what_a_person_kept_is_not_asked_again(faulty: Path, tiny_config: Path, tmp_path: Path) -> None:
     out = begun(faulty, tmp_path / "out", tiny_config)

@@ -3,8 +3,9 @@
 In: a finding's issue and images, and corrections by image id. Out: yes or no. Owns no file.
 
 A row of `corrections.csv` answers findings of its image: a `drop` all of them; a `keep` those that it names, and all
-where it names none; a `relabel` those about the label, and those that it names. So a photo that was kept although it is
-dark is still asked about where its label looks wrong.
+where it names none; a `relabel` those about the label, and those that it names; an `apart` those about copies, and
+where it has a label those of a relabel. So a photo that was kept although it is dark is still asked about where its
+label looks wrong.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,9 @@ def answers(correction: Correction, issue: str) -> bool:
         return True
     if correction.action == "keep":
         return not correction.issues or issue in correction.issues
-    return ISSUES[issue].answered_by_label or issue in correction.issues
+    if correction.action == "apart" and is_about_copies(issue):
+        return True
+    return (bool(correction.label) and ISSUES[issue].answered_by_label) or issue in correction.issues
 
 
 def asked_about(issue: str, image_id: str, related: Iterable[str]) -> tuple[str, ...]:
@@ -35,7 +38,7 @@ def is_answered(issue: str, members: Sequence[str], decisions: Decisions) -> boo
     """Whether a finding asks for nothing more.
 
     One about an image is answered when that image is; one about copies when each of them is, or when all but one are
-    dropped. One that asks about no image never is.
+    dropped or set apart. One that asks about no image never is.
 
     Args:
         issue: the finding's.
@@ -43,15 +46,24 @@ def is_answered(issue: str, members: Sequence[str], decisions: Decisions) -> boo
         decisions: corrections by image id.
     """
     there = [decisions[image_id] for image_id in members if image_id in decisions]
+    # Of files with the same bytes, to say that they are no copies answers nothing.
+    contents = [image_id.partition("-")[0] for image_id in members]
+    if len(set(contents)) < len(contents) and any(correction.action == "apart" for correction in there):
+        there = [correction for correction in there if correction.action != "apart"]
     if members and len(there) == len(members) and all(answers(correction, issue) for correction in there):
         return True
-    dropped = sum(correction.action == "drop" for correction in there)
-    return is_about_copies(issue) and len(members) > 1 and dropped == len(members) - 1
+    gone = sum(correction.action in ("drop", "apart") for correction in there)
+    return is_about_copies(issue) and len(members) > 1 and gone == len(members) - 1
 
 
 def answered(decisions: Decisions, issue: str) -> frozenset[str]:
     """The images for which one issue is answered."""
     return frozenset(image_id for image_id, correction in decisions.items() if answers(correction, issue))
+
+
+def apart_ids(decisions: Decisions) -> frozenset[str]:
+    """The images that are no copies of those in their cluster."""
+    return frozenset(image_id for image_id, correction in decisions.items() if correction.action == "apart")
 
 
 def answers_key(decisions: Decisions) -> list[tuple[str, list[str]]]:

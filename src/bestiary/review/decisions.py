@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bestiary.audit.issues import ISSUES
-from bestiary.data.corrections.csv_rows import FILE_NAME, Correction, refuse_unknown_issues
+from bestiary.data.corrections.csv_rows import FILE_NAME, Correction, CorrectionAction, refuse_unknown_issues
 from bestiary.data.corrections.matching import ImageLookup
 from bestiary.data.corrections.overlay import resolve
 from bestiary.data.corrections.saved import read_corrections, revise
@@ -41,7 +41,7 @@ class Shown(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    action: Literal["keep", "relabel", "drop"]
+    action: CorrectionAction
     label: str
     issues: tuple[str, ...]
 
@@ -172,11 +172,11 @@ class Decisions:
             raise UsageError(f"its label is {change.label!r} already: keep it instead")
 
     def _check_class(self, action: str, label: str) -> None:
-        if action != "relabel":
-            if label:
-                raise UsageError(f"{action} takes no class")
-        elif label not in self._queue.class_names:
-            raise UsageError(f"the study has no class {label!r}")
+        if action == "relabel" or (action == "apart" and label):
+            if label not in self._queue.class_names:
+                raise UsageError(f"the study has no class {label!r}")
+        elif label:
+            raise UsageError(f"{action} takes no class")
 
     def _row(self, change: Change, before: Correction | None) -> Correction | None:
         """The row that the image is to have."""

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from bestiary.audit.answers import apart_ids
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
 from bestiary.audit.findings import as_csv, write_findings
 from bestiary.audit.issues import ISSUES
@@ -111,7 +112,7 @@ def make_clusters(work: Work, key: str) -> None:
         progress=work.progress,
     )
     write_duplicates(work.paths.folder, clusters, fingerprint=key)
-    work.snapshot.put(clusters=clusters)
+    work.snapshot.put(clusters_found=clusters)
     count = clusters["cluster_id"].nunique()
     found = f"{len(clusters):,} images in {count:,} clusters" if count else "none"
     work.progress.say(f"  copies and scenes: {found}")
@@ -122,7 +123,7 @@ def findings_key(work: Work) -> str:
     snapshot = work.snapshot
     config = snapshot.config
     key = audit_fingerprint(snapshot.corrected, config.audit, config.split, decisions=snapshot.decisions)
-    return marked(fingerprint([key, work.key("clusters")]), snapshot.corrected)
+    return marked(fingerprint([key, work.key("clusters"), sorted(apart_ids(snapshot.decisions))]), snapshot.corrected)
 
 
 def has_findings(work: Work, key: str) -> bool:

@@ -242,8 +242,8 @@ class Study(StudyContents):
 
         Args:
             images: paths or ids of the index, one or several.
-            action: `relabel`, `drop` or `keep`.
-            label: the new class of a relabel.
+            action: `relabel`, `drop`, `keep` or `apart` (no copy of the others in its cluster).
+            label: the new class of a relabel; an `apart` may have one, too.
             issues: the findings that were looked at and let stand; of a keep without any it is all.
             reviewed_by: who decides.
 

@@ -19,7 +19,7 @@ from bestiary.errors import CorrectionsError
 FILE_NAME = "corrections.csv"
 CORRECTIONS_COLUMNS = ("image_id", "path", "action", "label", "reviewed_by", "reviewed_at", "issues")
 
-CorrectionAction = Literal["relabel", "drop", "keep"]
+CorrectionAction = Literal["relabel", "drop", "keep", "apart"]
 CORRECTION_ACTIONS: tuple[CorrectionAction, ...] = get_args(CorrectionAction)
 
 
@@ -31,7 +31,7 @@ class Correction:
         image_id: 20 hexadecimal digits of the content's SHA-256, and the number of the copy; see `data.index`.
         path: from the data root on.
         action: what is to be done with the image.
-        label: the new class of a relabel, else empty.
+        label: the new class of a relabel; an `apart` may have one, too; else empty.
         reviewed_by: who decided.
         reviewed_at: `2026-01-31T12:00:00Z` as it is written here; any text where another program has rewritten it.
         issues: names of the audit's issues, each once: the findings that a person accepted as they are. A `keep`
@@ -167,7 +167,7 @@ def form_problem(correction: Correction) -> str:
         return f"action {correction.action!r} is none of {', '.join(CORRECTION_ACTIONS)}: write one of these"
     if correction.action == "relabel" and not correction.label:
         return "relabel to which class? Fill in label"
-    if correction.action != "relabel" and correction.label:
+    if correction.action in ("drop", "keep") and correction.label:
         return f"label {correction.label!r} means nothing with {correction.action}: empty it, or make action relabel"
     return ""
 

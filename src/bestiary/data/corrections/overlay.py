@@ -139,7 +139,7 @@ def corrected(index: pd.DataFrame, corrections: Sequence[Correction]) -> pd.Data
     labels, errors = table["label"].tolist(), table["error"].tolist()
     for image_id, correction in found.items():
         number = position[image_id]
-        if correction.action == "relabel":
+        if correction.label:
             labels[number] = correction.label
         elif correction.action == "drop" and not errors[number]:
             errors[number] = _dropped_error(correction, table["path"].iloc[number])

@@ -222,7 +222,7 @@ def _reviewed(study: StudyRecord) -> Sentence | None:
     counts = Counter(str(correction.action) for correction in study.corrections.values())
     if not counts and not study.skipped_corrections:
         return None
-    words = {"keep": "kept as they are", "relabel": "relabelled", "drop": "dropped"}
+    words = {"keep": "kept as they are", "relabel": "relabelled", "drop": "dropped", "apart": "set apart"}
     parts = [f"{whole(counts[action])} {word}" for action, word in words.items() if counts[action]]
     total = sum(counts.values())
     text = f"{counted(total, 'image')} {'was' if total == 1 else 'were'} reviewed so far"

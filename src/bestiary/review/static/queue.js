@@ -25,10 +25,10 @@ export class Queue {
     return this.decisions.get(this.images[image].id) ?? null;
   }
 
-  // The decision on an image that counts for a finding: a keep for another issue does not.
+  // The decision on an image that counts for a finding: a keep for another issue does not, nor an apart.
   answerTo(finding, image) {
     const decision = this.decisionOf(image);
-    return decision?.action === "keep" && !decision.answered.includes(finding.issue) ? null : decision;
+    return ["keep", "apart"].includes(decision?.action) && !decision.answered.includes(finding.issue) ? null : decision;
   }
 
   isAnswered(finding, image) {
@@ -43,7 +43,7 @@ export class Queue {
   // The class an image has now, by the decision taken.
   labelOf(image) {
     const decision = this.decisionOf(image);
-    return decision?.action === "relabel" ? decision.label : this.images[image].label;
+    return decision?.label || this.images[image].label;
   }
 
   fits(finding) {

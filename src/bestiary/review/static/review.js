@@ -122,6 +122,10 @@ const acts = {
     if (selected < 0) return say("Nothing to decide here: N goes on.");
     decide(new Map([[selected, decision("drop")]]), `${name(selected)} dropped.`);
   },
+  apart() {
+    if (queue.current?.kind !== "cluster") return say("Only copies can be set apart.");
+    decide(new Map([[selected, decision("apart")]]), `${name(selected)} set apart: it is no copy of the others.`);
+  },
   relabel(label) {
     if (selected < 0) return say("Nothing to decide here: N goes on.");
     if (label === queue.images[selected].label) {
@@ -145,7 +149,7 @@ const acts = {
     for (const image of queue.current.members) {
       const there = queue.decisionOf(image);
       // A relabel stays; one to the class that the image was found as, which a hand may write, is a keep.
-      const relabelled = there?.action === "relabel" && there.label !== queue.images[image].label;
+      const relabelled = there?.label && there.label !== queue.images[image].label;
       if (image === selected) edits.set(image, relabelled ? decision("relabel", there.label) : decision("keep"));
       else if (there?.action !== "drop") edits.set(image, decision("drop"));
     }
@@ -212,6 +216,7 @@ const KEYS = {
   l: acts.other,
   "/": acts.other,
   a: acts.accept,
+  s: acts.apart,
   u: undo,
   y: copyPath,
   o: () => narrow({ openOnly: !queue.filter.openOnly }),

@@ -11,10 +11,11 @@ const SEEN_AT_ONCE = 12;
 export function said(decision) {
   if (!decision) return "";
   if (decision.action === "relabel") return `Relabelled to ${decision.label}`;
+  if (decision.action === "apart") return decision.label ? `Set apart, relabelled to ${decision.label}` : "Set apart";
   return decision.action === "drop" ? "Dropped" : "Kept";
 }
 
-// `acts`: keep, suggestion, other, drop, accept, relabel(name), select(image).
+// `acts`: keep, suggestion, other, drop, apart, accept, relabel(name), select(image).
 export function draw(queue, selected, acts) {
   const finding = queue.current;
   // "words": a note without a picture.
@@ -96,6 +97,7 @@ function drawChoices(queue, finding, selected, acts) {
     }
     buttons.push(button(cluster ? "Keep all" : "Keep", "K", acts.keep));
     buttons.push(button(cluster ? "Drop this one" : "Drop", "D", acts.drop, proposed("drop")));
+    if (cluster) buttons.push(button("No copy: set this one apart", "S", acts.apart, "broad"));
     buttons.push(button("Other class…", "L", acts.other, "broad"));
   }
   // Where a button stays, the focus stays with it.
