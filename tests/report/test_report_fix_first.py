@@ -333,7 +333,7 @@ def test_where_no_image_was_judged_otherwise_no_interval_pretends_to_know_more(m
     assert "0.0 to 0.0" not in text
 
 
-@pytest.mark.parametrize(("accuracy", "there"), [(0.965, False), (0.966, True), (0.99, True)])
+@pytest.mark.parametrize(("accuracy", "there"), [(0.965, ""), (0.966, "reached"), (0.99, "above")])
 def test_a_model_at_the_ceiling_is_named(make_study, accuracy, there):
     study = make_study()
     audit(study, [])
@@ -341,9 +341,33 @@ def test_a_model_at_the_ceiling_is_named(make_study, accuracy, there):
     winner = next(model for model in comparison["models"] if model["model"] == comparison["winner"])
     winner["test"]["accuracy"] = {"value": accuracy, "low": 0.9, "high": 1.0}
     write_json(study.folder / "comparison.json", comparison)
-    assert (
-        f"{winner['model']}, with {accuracy:.1%} on test, has reached this limit".replace("%", " %") in text_of(study)
-    ) is there
+    named, text = f"{winner['model']}, with {accuracy:.1%} on test,".replace("%", " %"), text_of(study)
+    assert (f"{named} has reached this limit" in text) is (there == "reached")
+    assert (f"{named} is above this limit, by no more than" in text) is (there == "above")
+
+
+def test_where_no_label_seems_wrong_none_is_to_be_fixed(make_study):
+    study = make_study()
+    clean = {
+        "noise_rate": {"value": 0.0, "low": 0.0, "high": 0.01},
+        "ceiling": {"value": 1.0, "low": 0.99, "high": 1.0},
+    }
+    audit(study, [], labels={**SUMMARY["labels"], **clean, "flagged": 0})
+    comparison = dict(read_json(study.folder / "comparison.json"))
+    for model in comparison["models"]:
+        model["test"]["accuracy"] = {"value": 0.995, "low": 0.9, "high": 1.0}
+    write_json(study.folder / "comparison.json", comparison)
+    assert "fixing labels" not in text_of(study)
+
+
+def test_what_was_not_looked_for_is_said_with_the_reason(make_study):
+    study = make_study()
+    audit(study, [], not_checked=["outliers (12 images)", "shortcuts (few classes)"])
+    assert "Not looked for: outliers (12 images) and shortcuts (few classes)." in text_of(study)
+    audit(study, [], leakage={**SUMMARY["leakage"], "reason": "What they do was not measured."})
+    text = text_of(study)
+    assert "What they do was not measured." in text
+    assert "a linear probe has" not in text
 
 
 @pytest.mark.parametrize("side", ["val", "test"])

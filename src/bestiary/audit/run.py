@@ -28,6 +28,7 @@ from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import Finding, findings_table
+from bestiary.audit.gates import why_no_gain, why_no_outliers, why_no_shortcuts
 from bestiary.audit.issues import is_about_copies
 from bestiary.audit.labels.gate import SMALL_NOISE, probe_skill, why_noise_is_not_stated, why_not_judged
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
@@ -128,11 +129,14 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
                     seed=config.seed,
                     progress=progress,
                 ).as_dict()
+                summary["leakage"]["reason"] = _why_no_gain(summary)
         with clock.part("shortcuts"):
             given_away, summary["shortcuts"] = shortcuts.result()
             found += given_away
         with clock.part("outliers"):
             found += [] if outliers is None else outliers.result()
+    reasons = [why_no_shortcuts(images["label"], groups), "" if seen is None else why_no_outliers(groups)]
+    summary["not_checked"] = [reason for reason in reasons if reason]
     table = findings_table(finding for finding in found if not _is_answered(finding, subject.decisions))
     summary |= {
         "images": len(images),
@@ -145,6 +149,11 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
         "seconds": clock.seconds,
     }
     return Audit(table, summary)
+
+
+def _why_no_gain(summary: dict[str, Any]) -> str:
+    labels, leaked_images = summary["labels"], summary["leakage"]["leaked_images"]
+    return why_no_gain(Interval(**labels["probe_skill"]) if labels else None, leaked_images)
 
 
 class _Seen:
@@ -295,7 +304,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 10"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 11"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

@@ -5,7 +5,7 @@ does not have is left out.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bestiary.report.parts import Statements, Table
@@ -37,14 +37,26 @@ _FAMILIES = {
 def data_statements(study: StudyRecord) -> Statements:
     """All that is known of the data as a whole; what was reviewed also where there is no audit."""
     summary = study.audit.summary if study.audit else {}
+    found = [*statements_of(summary, comparison=study.comparison, here=_copies_here(study)), _reviewed(study)]
+    return Statements([one for one in found if one is not None])
+
+
+def statements_of(summary: Mapping[str, Any], *, comparison: Mapping[str, Any], here: str) -> list[Sentence]:
+    """What an audit's summary says.
+
+    Args:
+        summary: `audit.json`.
+        comparison: `comparison.json`; empty where models are not compared yet.
+        here: how the study's own splits treat copies.
+    """
     duplicates = summary.get("duplicates") or {}
     found = [
-        _labels(summary.get("labels") or {}, study.comparison) if summary.get("labels") else _not_judged(summary),
+        _labels(summary.get("labels") or {}, comparison) if summary.get("labels") else _not_judged(summary),
         _copies(duplicates, images=summary.get("images")),
-        _leakage(summary.get("leakage") or {}, here=_copies_here(study), scenes=bool(duplicates.get("scenes"))),
-        _reviewed(study),
+        _leakage(summary.get("leakage") or {}, here=here, scenes=bool(duplicates.get("scenes"))),
+        _not_checked(summary.get("not_checked") or []),
     ]
-    return Statements([one for one in found if one is not None])
+    return [one for one in found if one is not None]
 
 
 def _labels(labels: Mapping[str, Any], comparison: Mapping[str, Any]) -> Sentence | None:
@@ -66,7 +78,7 @@ def _labels(labels: Mapping[str, Any], comparison: Mapping[str, Any]) -> Sentenc
             f" On these labels, a model that is always right would have an accuracy of about "
             f"{percent(ceiling['value'])} ({percent_interval(ceiling)}); more cannot be measured."
         )
-        text += _against_ceiling(ceiling, comparison)
+        text += _against_ceiling(ceiling, comparison) if labels.get("flagged") and rate["low"] > 0 else ""
     return Sentence("Wrong labels", text + _worst_class(labels.get("classes") or []))
 
 
@@ -84,6 +96,11 @@ def _against_ceiling(ceiling: Mapping[str, Any], comparison: Mapping[str, Any]) 
     accuracy = interval(winner.get("test"), "accuracy").get("value")
     if not (is_number(accuracy) and is_number(ceiling.get("low"))):
         return ""
+    if accuracy > ceiling["high"]:
+        return (
+            f" {winner['model']}, with {percent(accuracy)} on test, is above this limit, by no more than the interval "
+            f"of its accuracy allows ({percent_interval(interval(winner['test'], 'accuracy'))})."
+        )
     if accuracy >= ceiling["low"]:
         return (
             f" {winner['model']}, with {percent(accuracy)} on test, has reached this limit: fixing labels now helps "
@@ -191,7 +208,9 @@ def _leakage(leakage: Mapping[str, Any], *, here: str, scenes: bool) -> Sentence
         f"{counted(leakage.get('draws', 0), 'split')})."
     )
     difference = leakage.get("difference") or {}
-    if is_number(difference.get("value")):
+    if leakage.get("reason"):
+        text += f" {leakage['reason']}"
+    elif is_number(difference.get("value")):
         text += f" {_gain(leakage, difference)}"
     return Sentence(topic, f"{text} {here}")
 
@@ -216,6 +235,10 @@ def _gain(leakage: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
         f"points (95\u00a0% interval {ends}). On the leaked images alone the two are "
         f"{percent(leakage.get('leaky_on_leaked'))} and {percent(leakage.get('honest_on_leaked'))}."
     )
+
+
+def _not_checked(reasons: Sequence[str]) -> Sentence | None:
+    return Sentence("Not checked", f"Not looked for: {listed(reasons)}.") if reasons else None
 
 
 def _reviewed(study: StudyRecord) -> Sentence | None:
