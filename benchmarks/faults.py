@@ -12,14 +12,15 @@ three drawings of what is planted, none of which a threshold was chosen on.
   counts as a false alarm. "In sample": the same ranking by cleanlab over probabilities of a probe that saw the labels:
   scikit-learn's logistic regression as it comes, on standardised features.
 - **unreadable**: 1 % of the files are cut in the middle.
+
+Then one drawing in each of the sets that lie beside the photos (see `sets`).
 """
 
 import contextlib
 import io
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +28,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.photos import cache_in
-from benchmarks.planted import CHANGES, SWAP_SHARE, Planted, plant
+from benchmarks.planted import CHANGES, SWAP_SHARE, Pairs, Planted, pairs_of, plant, same_photo
 from benchmarks.rows import Row
+from benchmarks.sets import OTHERS, evidence_of, rows_of
 from bestiary.audit.copies.clusters import find_duplicates
 from bestiary.audit.labels.label_errors import find_label_errors
 from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
 from bestiary.audit.neighbours import nearest
 from bestiary.audit.run import image_groups
-from bestiary.config.schema import DataConfig, ModelConfig, StudyConfig
-from bestiary.data.index import build_index
-from bestiary.progress import SILENT
-from bestiary.snapshot import Snapshot
 from bestiary.study.audit_stage import Evidence
 
 SEEDS = (101, 102, 103)
-
-Pairs = set[frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def measure(data: Path, place: Path, repeats: int) -> list[Row]:
     """
     found: list[Found] = []
     with cache_in(place / "cache"):
-        known = _pairs(_our_copies(_evidence(data))[0].values())
+        known = pairs_of(_our_copies(evidence_of(data))[0].values())
         for seed in SEEDS:
             folder = place / f"copies-{seed}"
             found += _copies(folder, plant(data, folder, seed=seed, cut_share=0.01), known)
@@ -77,14 +73,12 @@ def measure(data: Path, place: Path, repeats: int) -> list[Row]:
                 found += _labels(folder, kind, plant(data, folder, seed=seed, copy_share=0.0, **shares))
     table = pd.DataFrame([vars(one) for one in found])
     means = table.groupby(["kind", "side"], sort=False).mean().reset_index()
-    return [_row(values) for values in means.to_dict("records")]
-
-
-def _evidence(folder: Path) -> Evidence:
-    config = StudyConfig(data=DataConfig(path=str(folder)), models={"majority": ModelConfig(backbone="majority")})
-    snapshot = Snapshot(folder, config)
-    snapshot.put(index=build_index(config.data))
-    return Evidence(snapshot, SILENT)
+    rows = [_row(values) for values in means.to_dict("records")]
+    others = [data.parent / name for name in OTHERS if (data.parent / name).exists()]
+    with cache_in(place / "cache"):
+        for number, folder in enumerate([data, *others]):
+            rows += rows_of(folder, place / f"set-{number}")
+    return rows
 
 
 def _row(values: Mapping[str, object]) -> Row:
@@ -112,14 +106,14 @@ _WHAT = {
 
 
 def _copies(folder: Path, planted: Planted, known: Pairs) -> list[Found]:
-    evidence = _evidence(folder)
+    evidence = evidence_of(folder)
     read = set(evidence.images["path"])
     unreadable = len(planted.truncated - read) / len(planted.truncated)
     left_out = sum(1 for path in folder.rglob("*") if path.is_file()) - len(read)
     rows = [Found("unreadable", "index", unreadable, len(planted.truncated - read) / left_out, np.nan, np.nan)]
     sides = {"ours": _our_copies(evidence), "cleanvision": _cleanvision(folder, read)}
     for side, (clusters, seconds) in sides.items():
-        pairs = _pairs(clusters.values())
+        pairs = pairs_of(clusters.values())
         for kind in (*CHANGES, "all changes"):
             copies = {
                 copy: source for copy, (change, source) in planted.copies.items() if kind in (change, "all changes")
@@ -127,17 +121,12 @@ def _copies(folder: Path, planted: Planted, known: Pairs) -> list[Found]:
             wanted = {copy: source for copy, source in copies.items() if {copy, source} <= read}
             recall = np.mean([frozenset((copy, source)) in pairs for copy, source in wanted.items()])
             about = [pair for pair in pairs if pair & set(copies)]
-            right = [_same(pair, planted, known) for pair in about]
+            right = [same_photo(pair, planted, known) for pair in about]
             precision = float(np.mean(right)) if right else np.nan
             rows.append(
                 Found(kind, side, float(recall), precision, np.nan, seconds if kind == "all changes" else np.nan)
             )
     return rows
-
-
-def _same(pair: frozenset[str], planted: Planted, known: Pairs) -> bool:
-    sources = frozenset(planted.copies[path][1] if path in planted.copies else path for path in pair)
-    return len(sources) == 1 or sources in known
 
 
 def _our_copies(evidence: Evidence) -> tuple[dict[str, list[str]], float]:
@@ -162,15 +151,11 @@ def _cleanvision(folder: Path, read: Iterable[str]) -> tuple[dict[str, list[str]
     return {str(number): paths for number, paths in enumerate(named)}, seconds
 
 
-def _pairs(clusters: Iterable[Sequence[str]]) -> Pairs:
-    return {frozenset(pair) for cluster in clusters for pair in combinations(cluster, 2)}
-
-
 def _labels(folder: Path, kind: str, planted: Planted) -> list[Found]:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    evidence = _evidence(folder)
+    evidence = evidence_of(folder)
     images, features = evidence.images, evidence.features
     assert features is not None
     names = sorted(set(images["label"]))

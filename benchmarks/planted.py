@@ -8,11 +8,14 @@ changed at most once.
 
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageOps
+
+Pairs = set[frozenset[str]]
 
 LOOK_ALIKES = (("cow", "sheep"), ("cat", "dog"))
 COPY_SHARE, SWAP_SHARE, CUT_SHARE = 0.04, 0.05, 0.01
@@ -100,6 +103,17 @@ def plant(
         content = (folder / file).read_bytes()
         (folder / file).write_bytes(content[: len(content) // 2])
     return Planted(copies, labels, frozenset(file.as_posix() for file in truncated))
+
+
+def pairs_of(clusters: Iterable[Sequence[str]]) -> Pairs:
+    """Every two paths of one cluster."""
+    return {frozenset(pair) for cluster in clusters for pair in combinations(cluster, 2)}
+
+
+def same_photo(pair: frozenset[str], planted: Planted, known: Pairs) -> bool:
+    """Whether two paths show one photo: of one original, or of two that were copies before."""
+    sources = frozenset(planted.copies[path][1] if path in planted.copies else path for path in pair)
+    return len(sources) == 1 or sources in known
 
 
 def _take(files: list[Path], count: int) -> list[Path]:

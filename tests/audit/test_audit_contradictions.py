@@ -60,6 +60,7 @@ def made(
             "similarity": np.float32(0.97),
             "exact": False,
             "kind": np.where(scenes & (own[together] % 2 == 0), "same_scene", "same_picture"),
+            "least": np.float32(0.83),
         }
     )
     values = pd.DataFrame(random.uniform(0.4, 0.6, (count, len(COLUMNS))), columns=list(COLUMNS))

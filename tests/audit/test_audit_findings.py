@@ -28,11 +28,11 @@ def images(*rows):
 
 def clusters(**members):
     rows = [
-        (i, name, 0.97, name.startswith("same"), "same_scene" if name.startswith("scene") else "same_picture")
+        (i, name, 0.97, name.startswith("same"), "same_scene" if name.startswith("scene") else "same_picture", 0.83)
         for name, ids in members.items()
         for i in ids
     ]
-    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact", "kind"])
+    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact", "kind", "least"])
 
 
 def test_copies_of_one_class_are_one_finding_at_the_largest():
@@ -58,7 +58,7 @@ def test_pictures_of_one_scene_are_kept_and_their_labels_accuse_less():
     assert (one.issue, one.severity) == ("same_scene", "low")
     assert leak.reason.endswith("what is scored may be much like what is trained on")
     expected = {"clusters": 0, "images": 0, "exact_images": 0, "scenes": 1, "scene_images": 3}
-    expected |= {"across_given_splits": 0, "scenes_across_given_splits": 1}
+    expected |= {"across_given_splits": 0, "scenes_across_given_splits": 1, "least_similarity": 0.83}
     assert count_copies(table, clusters(scene=["a", "b", "c"])) == expected
     kept = count_copies(table, clusters(scene=["a", "b", "c"]), use_given=False)
     assert kept == expected | {"scenes_across_given_splits": 0}

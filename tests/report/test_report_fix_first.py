@@ -384,6 +384,15 @@ def test_no_ceiling_is_stated_that_a_model_is_above(make_study, side):
     assert "An estimated" not in text
 
 
+def test_a_set_that_is_alike_throughout_is_said_to_be(make_study):
+    study = make_study()
+    copies = {"clusters": 1, "images": 2, "exact_images": 0, "scenes": 0, "scene_images": 0}
+    audit(study, [], duplicates={**copies, "least_similarity": 0.83})
+    assert "alike throughout" not in text_of(study)
+    audit(study, [], duplicates={**copies, "least_similarity": 0.962})
+    assert "count as copies from a correlation of 0.96 on, where 0.83 is enough elsewhere" in text_of(study)
+
+
 def test_scenes_are_no_copies(make_study):
     study = make_study()
     scenes = {"clusters": 0, "images": 0, "exact_images": 0, "scenes": 2, "scene_images": 9}

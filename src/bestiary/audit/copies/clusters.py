@@ -1,9 +1,9 @@
 """Near duplicates: photos that show the same, byte for byte or after re-encoding, resizing, cropping or mirroring.
 
 In: images, small grey pictures and features of them. Out: clusters, and `duplicates.parquet`, which this
-module owns: `image_id, cluster_id, similarity, exact, kind`, one row a member of a cluster of two or more.
+module owns: `image_id, cluster_id, similarity, exact, kind, least`, one row a member of a cluster of two or more.
 `similarity` in [0, 1] is that to the member it is most like (see `similarity`), `exact` whether another member has its
-very bytes, `kind` what the cluster is (see `kinds_of_copies`).
+very bytes, `kind` what the cluster is (see `kinds_of_copies`), `least` the threshold of this set.
 
 Pairs that are alike enough for this set (see `threshold`) form clusters around medoids, so that nothing chains (see
 `medoids`). Labels play no part, nor does the order of images: a cluster is named after the contents of its members.
@@ -27,7 +27,7 @@ from bestiary.store.hashing import fingerprint as hash_of
 from bestiary.store.tables import read_table, write_table
 
 FILE_NAME = "duplicates.parquet"
-COLUMNS = ("image_id", "cluster_id", "similarity", "exact", "kind")
+COLUMNS = ("image_id", "cluster_id", "similarity", "exact", "kind", "least")
 
 
 def find_duplicates(
@@ -84,6 +84,7 @@ def find_duplicates(
                 colours=None if colours is None else colours[first],
                 least=least,
             )[own],
+            "least": np.float32(least),
         }
     )
     return table[table["cluster_id"].duplicated(keep=False)].reset_index(drop=True)[list(COLUMNS)]
@@ -133,7 +134,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 6"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 7"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:

@@ -4,6 +4,7 @@ In: images and the clusters of `clusters`. Out: findings, and counts. Owns no fi
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -34,11 +35,12 @@ def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bo
     return found
 
 
-def count_copies(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> dict[str, int]:
+def count_copies(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> dict[str, Any]:
     """How many copies there are.
 
     `clusters` of the same picture and `images` in them; `exact_images`, which share every byte with another; `scenes`,
-    which are clusters of the same scene, and `scene_images` in them; how many of each lie across given splits.
+    which are clusters of the same scene, and `scene_images` in them; how many of each lie across given splits;
+    `least_similarity` of copies in this set, 0 where there are none.
 
     Args:
         images: as in `copy_findings`.
@@ -58,6 +60,7 @@ def count_copies(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: boo
         "scenes": int(members.loc[scenes, "cluster_id"].nunique()),
         "scene_images": int(scenes.sum()),
         "across_given_splits": int((kinds != SAME_SCENE).sum()),
+        "least_similarity": float(members["least"].max()) if len(members) else 0.0,
         "scenes_across_given_splits": int((kinds == SAME_SCENE).sum()),
     }
 

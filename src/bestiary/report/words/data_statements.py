@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bestiary.audit.copies.threshold import LEAST_SIMILARITY
 from bestiary.report.parts import Statements, Table
 from bestiary.report.study_record import StudyRecord
 from bestiary.report.study_view import interval, straddling
@@ -139,7 +140,7 @@ def _worst_class(classes: list[Mapping[str, Any]]) -> str:
 def _copies(duplicates: Mapping[str, Any], *, images: Any) -> Sentence | None:
     if not is_number(duplicates.get("images")):
         return None
-    scenes = _scenes(duplicates, images=images)
+    scenes = _scenes(duplicates, images=images) + _alike_throughout(duplicates)
     if not duplicates["images"]:
         return Sentence("Copies", "No image is a copy of another, exact or near." + scenes)
     exact = duplicates.get("exact_images")
@@ -166,6 +167,17 @@ def _scenes(duplicates: Mapping[str, Any], *, images: Any) -> str:
     if across := duplicates.get("scenes_across_given_splits"):
         text += f" {counted(across, 'cluster')} of these {'is' if across == 1 else 'are'} in more than one given split."
     return text
+
+
+def _alike_throughout(duplicates: Mapping[str, Any]) -> str:
+    least = duplicates.get("least_similarity")
+    if not is_number(least) or least <= LEAST_SIMILARITY + 0.005:
+        return ""
+    return (
+        " The pictures of this set are alike throughout: here two count as copies from a correlation of "
+        f"{decimal(least)} on, where {decimal(LEAST_SIMILARITY)} is enough elsewhere. Copies that were cropped, "
+        "resized or saved again may be missed, and be in two splits."
+    )
 
 
 def _share(part: Any, of: Any) -> str:
