@@ -77,6 +77,14 @@ class StudyPaths:
         return self.folder / "splits.parquet"
 
     @property
+    def folds(self) -> Path:
+        return self.folder / "folds.parquet"
+
+    @property
+    def folds_summary(self) -> Path:
+        return self.folder / "folds.json"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 
@@ -118,7 +126,8 @@ class Snapshot:
         """Take in what a stage has made, in place of what was read; what follows from it is derived anew.
 
         Args:
-            made: attributes by name: `index`, `clusters_found`, `findings`, `summary`, `splits_table`, `comparison`.
+            made: attributes by name: `index`, `clusters_found`, `findings`, `summary`, `splits_table`, `folds`,
+                `comparison`.
         """
         for name, value in made.items():
             for derived in _FOLLOWS.get(name, ()):
@@ -225,6 +234,14 @@ class Snapshot:
     def has_run(self, model: str) -> bool:
         """Whether a run of this format lies there, done or not."""
         return model in self._runs or read_status(self.paths.run(model)) is not None
+
+    @cached_property
+    def folds(self) -> dict[str, Any]:
+        """What `folds.json` holds; empty where there is no cross-validation."""
+        if not self.config.split.folds or not self.paths.folds_summary.exists():
+            return {}
+        content = read_json(self.paths.folds_summary)
+        return content if isinstance(content, dict) else {}
 
     @cached_property
     def comparison(self) -> dict[str, Any]:

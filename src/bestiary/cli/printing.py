@@ -81,8 +81,29 @@ def print_comparison(table: "pd.DataFrame") -> None:
     headers = ("model", "val acc", "test acc", "95 % interval", "macro F1", "vs winner", "seconds")
     rows = [_comparison_row(row) for row in table.to_dict("records")]
     print_table(headers, rows, numbers=[header for header in headers if header not in ("model", "vs winner")])
+    _print_folds(table)
     if any(row[-1].endswith(_CACHED) for row in rows):
         print(f"{_CACHED} without what was cached before: the features of its images")
+
+
+def _print_folds(table: "pd.DataFrame") -> None:
+    """The figures over all folds, where there is a cross-validation."""
+    if "folds" not in table:
+        return
+    done = table[table["status"] == "done"].to_dict("records")
+    print(f"\nover {int(done[0]['folds'])} folds, every image tested once (above: the first fold)")
+    rows = [
+        (
+            str(row["model"]),
+            f"{row['val_accuracy_over_folds']:.4f}",
+            f"{row['test_accuracy_over_folds']:.4f}",
+            f"{row['test_accuracy_over_folds_low']:.4f} to {row['test_accuracy_over_folds_high']:.4f}",
+            _versus(row["difference_over_folds"], row["p_value_holm_over_folds"]),
+        )
+        for row in done
+    ]
+    headers = ("model", "val acc", "test acc", "95 % interval", "vs winner")
+    print_table(headers, rows, numbers=headers[1:4])
 
 
 def _comparison_row(row: dict[str, Any]) -> tuple[str, ...]:

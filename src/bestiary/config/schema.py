@@ -94,12 +94,20 @@ class SplitConfig(_Section):
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share on which choices are made")
     seed: int = Field(0, ge=0, description="of the random split")
     use_given: bool = Field(True, description="honour train/val/test folders or the split column")
+    folds: Literal[0] | Annotated[int, Field(ge=3, le=20)] = Field(
+        0,
+        description="cross-validation by group: every image is validated and tested once, and each side is 1/folds; 0: "
+        "one split",
+    )
     group_duplicates: Literal["near", "exact"] = Field(
         "near", description="which copies stay in one split: near ones too, as the audit finds them, or exact ones only"
     )
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Self:
+        if self.folds:
+            for name in ("test_fraction", "val_fraction"):
+                object.__setattr__(self, name, 1 / self.folds)
         if self.test_fraction + self.val_fraction >= 1.0:
             raise ValueError("test_fraction + val_fraction must be below 1, or no image is left to train on")
         return self

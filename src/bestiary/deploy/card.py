@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bestiary.deploy.card_facts import CardFacts, CardFigure, ChoiceFacts, LabelFacts, SplitFacts
+from bestiary.deploy.card_facts import CardFacts, CardFigure, ChoiceFacts, FoldFacts, LabelFacts, SplitFacts
 from bestiary.evaluate.intervals import Interval
 from bestiary.plurals import counted
 from bestiary.store.files import write_text
@@ -73,7 +73,8 @@ Made with bestiary {facts.bestiary_version}.
 
 95 % intervals in brackets. {choice_sentences(facts.model, facts.choices)}
 
-The test split was first scored at {facts.test_first_scored_at}, after the weights were fixed.
+The test split was first scored at {facts.test_first_scored_at}, after the weights were fixed.\
+{_fold_sentences(facts.folds)}
 
 | | validation | test |
 |---|---|---|
@@ -96,6 +97,20 @@ Normalisation is inside.
 
 {_limits(facts)}
 """
+
+
+def _fold_sentences(folds: FoldFacts | None) -> str:
+    """What a cross-validation says of the model; empty where there was none."""
+    if folds is None:
+        return ""
+    text = (
+        f"\n\nOver {folds.folds} folds, {counted(folds.images, 'image')} were tested once each, by a model that was "
+        f"neither fitted nor chosen on them: test accuracy {_interval(folds.accuracy)}. The weights here are those of "
+        "the first fold, and the table is of that fold alone."
+    )
+    if folds.chosen:
+        text += f" Where each fold chose its own model, test accuracy was {_interval(folds.chosen)}."
+    return text
 
 
 def _sizes(split: SplitFacts) -> str:

@@ -72,6 +72,19 @@ class LabelFacts:
 
 
 @dataclass(frozen=True)
+class FoldFacts:
+    """A cross-validation: how many folds, how many images were tested, and the test accuracy over all of them.
+
+    `chosen` is the accuracy where each fold chooses its own model; None where there was one to choose.
+    """
+
+    folds: int
+    images: int
+    accuracy: Interval
+    chosen: Interval | None
+
+
+@dataclass(frozen=True)
 class ChoiceFacts:
     """What was chosen on validation for this model, and how the model itself was chosen.
 
@@ -115,6 +128,7 @@ class CardFacts:
     figures: tuple[CardFigure, ...]
     weakest: WeakClass | None
     test_first_scored_at: str
+    folds: FoldFacts | None = None
 
 
 def card_facts(
@@ -162,6 +176,20 @@ def card_facts(
         ),
         weakest=_weakest(metrics["test"]["per_class"]),
         test_first_scored_at=metrics["test_scored_at"],
+        folds=_fold_facts(run.status.model, comparison),
+    )
+
+
+def _fold_facts(model: str, comparison: Mapping[str, Any]) -> FoldFacts | None:
+    over = next((row.get("over_folds") for row in comparison["models"] if row["model"] == model), None)
+    if not over:
+        return None
+    chosen = comparison.get("chosen_in_folds")
+    return FoldFacts(
+        over["folds"],
+        over["test"]["n"],
+        Interval(**over["test"]["accuracy"]),
+        Interval(**chosen["accuracy"]) if chosen else None,
     )
 
 

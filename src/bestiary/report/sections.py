@@ -17,6 +17,7 @@ from bestiary.report.contents import (
     fix_first,
     leak_free,
     model_parts,
+    over_folds,
     provenance,
     settings_table,
 )
@@ -78,6 +79,7 @@ SECTIONS: list[Section] = [
         "The models compared",
         (
             model_parts.ranking_table,
+            over_folds.folds_table,
             as_given.as_given_table,
             leak_free.leak_free_table,
             model_parts.intervals_plot,

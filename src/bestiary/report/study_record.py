@@ -14,6 +14,7 @@ from bestiary.config.schema import StudyConfig
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import is_dropped
 from bestiary.errors import BestiaryError, StudyError
+from bestiary.report.study_view import as_compared
 from bestiary.runs.evaluation import predictions_table
 from bestiary.runs.record import read_logits
 from bestiary.snapshot import Snapshot
@@ -133,7 +134,7 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
         config=config,
         index=snapshot.corrected,
         splits=snapshot.splits if has_splits else pd.DataFrame(columns=list(_SPLIT_COLUMNS)),
-        comparison=_complete(comparison, records),
+        comparison=as_compared(_complete(comparison, records)),
         compared=bool(comparison),
         runs=[records[name] for name in (*ranked, *rest)],
         data_root=_data_root(snapshot),

@@ -85,6 +85,21 @@ def given_splits(index: pd.DataFrame, splits: pd.DataFrame, *, use_given: bool) 
     return tuple(split for split in SPLITS if split in given)
 
 
+def as_compared(comparison: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A comparison whose `val`, `test` and `versus_winner` are those over all folds, where there is a cross-validation.
+
+    Labels as given were scored in the first fold alone, and are left out then.
+    """
+    if not any(model.get("over_folds") for model in comparison["models"]):
+        return comparison
+    models = []
+    for model in comparison["models"]:
+        over = model["over_folds"]
+        shown = {name: over[name] for name in ("val", "test", "versus_winner")}
+        models.append({**model, **shown, "test_as_given": None})
+    return {**comparison, "models": models}
+
+
 @dataclass(frozen=True)
 class ClassFigures:
     """One class of a split. Each figure is `value`, `low`, `high`; the ends are missing where they are not known."""

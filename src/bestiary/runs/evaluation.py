@@ -62,7 +62,7 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
         rows = images[images["split"] == split]
         figures[split] = split_figures(
             _class_numbers(rows["label"], names),
-            _take(logits, rows["image_id"]),
+            logits_of(logits, rows["image_id"]),
             class_names=names,
             groups=_groups(rows),
         )
@@ -76,7 +76,7 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
         known = drawn[drawn["label_given"].isin(names)]
         figures["test_as_given"] = as_given_figures(
             _class_numbers(known["label_given"], names),
-            _take(logits, known["image_id"]),
+            logits_of(logits, known["image_id"]),
             groups=_groups(known),
             relabelled=relabelled,
             dropped=dropped,
@@ -91,7 +91,7 @@ def _leak_free(logits: Logits, images: pd.DataFrame) -> dict[str, Any] | None:
         return None
     return leak_free_figures(
         _class_numbers(rows["label"], logits.class_names),
-        _take(logits, rows["image_id"]),
+        logits_of(logits, rows["image_id"]),
         leaked=has_leaked,
         groups=_groups(rows),
     )
@@ -107,7 +107,7 @@ def predictions_table(logits: Logits, images: pd.DataFrame) -> pd.DataFrame:
     from scipy.special import softmax
 
     rows = images[images["split"].isin(("val", "test"))]
-    probabilities = softmax(_take(logits, rows["image_id"]), axis=1).astype(np.float32)
+    probabilities = softmax(logits_of(logits, rows["image_id"]), axis=1).astype(np.float32)
     table = pd.DataFrame(
         {
             "image_id": rows["image_id"].to_numpy(),
@@ -123,7 +123,7 @@ def predictions_table(logits: Logits, images: pd.DataFrame) -> pd.DataFrame:
 def right_by_image(logits: Logits, images: pd.DataFrame, *, split: str = "test") -> pd.Series:
     """Whether a model is right on each image of a split: booleans by `image_id`."""
     rows = images[images["split"] == split]
-    predicted = _take(logits, rows["image_id"]).argmax(axis=1)
+    predicted = logits_of(logits, rows["image_id"]).argmax(axis=1)
     return pd.Series(predicted == _class_numbers(rows["label"], logits.class_names), index=rows["image_id"].to_numpy())
 
 
@@ -134,8 +134,12 @@ def lacking(image_ids: Sequence[str], images: pd.DataFrame) -> pd.DataFrame:
     return drawn[[content_id(image_id) not in known for image_id in drawn["image_id"]]]
 
 
-def _take(logits: Logits, image_ids: pd.Series) -> npt.NDArray[np.float32]:
-    """The rows of some images, by content: copies have the same bytes and the same logits."""
+def logits_of(logits: Logits, image_ids: pd.Series) -> npt.NDArray[np.float32]:
+    """The logits of some images `(n, class_count) float32`, by content: copies have the same bytes and the same logits.
+
+    Raises:
+        StudyError: an image is not among them.
+    """
     place = {content_id(image_id): number for number, image_id in enumerate(logits.image_ids)}
     try:
         return logits.values[[place[content_id(image_id)] for image_id in image_ids]]

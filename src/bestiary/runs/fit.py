@@ -47,6 +47,7 @@ def fit_model(
     *,
     root: Path,
     key: str,
+    name: str = "",
     weights_sha256: str = "",
     progress: Progress = SILENT,
 ) -> RunStatus:
@@ -55,11 +56,12 @@ def fit_model(
     A model whose weights cannot be had, or whose training diverges at once, is recorded as "not run", with the reason.
 
     Args:
-        folder: the run's, `runs/<name>`; its name is one of `config.models`.
+        folder: the run's, `runs/<name>`, or that of one fold.
         config: the study's.
         images: `image_id, path, sha256, label, split, drawn` of the images of the study.
         root: the folder that paths are relative to.
         key: of the weights, see `keys.fit_keys`.
+        name: of the model in the config; "": that of the folder.
         weights_sha256: of the local weights file; empty where there is none.
         progress: told of every stage.
 
@@ -67,7 +69,7 @@ def fit_model(
         ConfigError: no such architecture or device, or an impossible geometry.
         BestiaryError: the data changed, or a file cannot be written.
     """
-    name = folder.name
+    name = name or folder.name
     model, started_at = config.models[name], now_utc()
     names = class_names(images)
     status = RunStatus(
@@ -76,7 +78,7 @@ def fit_model(
     chosen = model
     try:
         learner = build_learner(model, len(names), device=pick_device(config.device), label=name)
-        chosen = _fit(learner, folder, images, names, root=root, key=key, progress=progress) or model
+        chosen = _fit(learner, folder, images, names, name=name, root=root, key=key, progress=progress) or model
     except (WeightsError, TrainingError) as error:
         progress.say(f"  {name}: not run. {error}")
         status = replace(status, status="not run", reason=str(error))
@@ -98,6 +100,7 @@ def _fit(
     images: pd.DataFrame,
     names: Sequence[str],
     *,
+    name: str,
     root: Path,
     key: str,
     progress: Progress,
@@ -125,7 +128,7 @@ def _fit(
         folder,
         environment=describe_environment(learner.describe()),
         history=outcome.history,
-        fit=_found(folder.name, names, outcome, clock, learner),
+        fit=_found(name, names, outcome, clock, learner),
         logits=logits,
     )
     return outcome.chosen

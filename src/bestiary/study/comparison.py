@@ -39,16 +39,21 @@ def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
     """
     runs = {name: snapshot.run(name) for name in snapshot.config.models}
     done = {name: run for name, run in runs.items() if run.done}
-    ranked = sorted(done, key=lambda name: _rank_key(done[name]))
+    folds = snapshot.folds
+    ranked = folds["ranked"] if folds else sorted(done, key=lambda name: _rank_key(done[name]))
     winner = next((name for name in ranked if not kind_of(done[name].config).is_baseline), None)
     versus = _versus_winner(snapshot, ranked, winner)
     sizes = snapshot.images["split"].value_counts()
     return {
-        "ranked_by": "val accuracy",
+        "ranked_by": f"val accuracy over {folds['folds']} folds" if folds else "val accuracy",
         "winner": winner,
         "class_names": done[ranked[0]].figures["class_names"] if ranked else [],
         "split_sizes": {split: int(sizes.get(split, 0)) for split in ("train", "val", "test")},
-        "models": [_row(name, rank, done[name], versus[name]) for rank, name in enumerate(ranked, start=1)],
+        "models": [
+            {**_row(name, rank, done[name], versus[name]), "over_folds": _over_folds(folds, name)}
+            for rank, name in enumerate(ranked, start=1)
+        ],
+        "chosen_in_folds": folds.get("chosen_in_folds"),
         "not_run": [{"model": name, "reason": run.status.reason} for name, run in runs.items() if not run.done],
     }
 
@@ -112,6 +117,20 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "geometry": fit["geometry"],
         "choices": fit["choices"],
         "versus_winner": versus,
+    }
+
+
+def _over_folds(folds: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """A model's figures over all folds; None where there is no cross-validation."""
+    if not folds:
+        return None
+    figures = folds["models"][name]
+    return {
+        "folds": folds["folds"],
+        "val": _measured(figures["val"]),
+        "test": _measured(figures["test"]),
+        "test_by_fold": [part["accuracy"] for part in figures["test"]["by_fold"]],
+        "versus_winner": folds["versus_winner"].get(name),
     }
 
 
@@ -183,6 +202,13 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         if accuracy := (row.get(f"test_{figures}") or {}).get("accuracy"):
             for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
                 flat[f"test_accuracy_{figures}{suffix}"] = accuracy[bound]
+    if over := row.get("over_folds"):
+        flat["folds"] = over["folds"]
+        for split in ("val", "test"):
+            for bound, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
+                flat[f"{split}_accuracy_over_folds{suffix}"] = over[split]["accuracy"][bound]
+        flat["difference_over_folds"] = ((over["versus_winner"] or {}).get("difference") or {}).get("value")
+        flat["p_value_holm_over_folds"] = (over["versus_winner"] or {}).get("p_value_holm")
     versus = row["versus_winner"] or {}
     flat["test_difference_to_winner"] = versus.get("difference", {}).get("value")
     flat["p_value_holm"] = versus.get("p_value_holm")

@@ -18,12 +18,12 @@ def keys_of_fits(work: Work) -> dict[str, str]:
     """What each model's weights depend on, by model."""
 
     def compute() -> dict[str, str]:
-        return fit_keys(work.snapshot.config, work.snapshot.images, digests=_digests(work))
+        return fit_keys(work.snapshot.config, work.snapshot.images, digests=digests_of_weights(work))
 
     return cast(dict[str, str], work.remember("fit keys", compute))
 
 
-def _digests(work: Work) -> dict[str, str]:
+def digests_of_weights(work: Work) -> dict[str, str]:
     """The content of each model's local weights file; where it is gone, what the run that it began says it was."""
 
     def compute() -> dict[str, str]:
@@ -91,7 +91,7 @@ def make_fits(work: Work, key: str) -> None:
             snapshot.images,
             root=snapshot.data_root,
             key=keys[name],
-            weights_sha256=_digests(work)[name],
+            weights_sha256=digests_of_weights(work)[name],
             progress=work.progress,
         )
         snapshot.forget_run(name)

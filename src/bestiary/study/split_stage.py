@@ -3,6 +3,7 @@
 In: a study at work. Out: `splits.parquet`, through `data.splits`.
 """
 
+from bestiary.data.splits.folds import refuse_given, small_validation
 from bestiary.data.splits.split_table import (
     changed_settings,
     missing_classes,
@@ -43,6 +44,7 @@ def make_splits(work: Work, key: str) -> None:
         SplitError: a class is too small; see `data.splits.split_images`.
     """
     snapshot, config, folder = work.snapshot, work.snapshot.config.split, work.paths.folder
+    refuse_given(snapshot.index, config)
     previous = None
     if work.paths.splits.exists() and not work.redraw:
         if changed := changed_settings(read_split_settings(folder), config):
@@ -57,6 +59,10 @@ def make_splits(work: Work, key: str) -> None:
     write_splits(folder, table, fingerprint=key, config=config)
     snapshot.put(splits_table=table)
     _say(work)
+    images = snapshot.images
+    given = bool(images["given"].isin(("test", "val")).any())
+    if advice := small_validation(int((images["split"] == "val").sum()), config, given=given):
+        work.progress.say(f"  {advice}")
     _say_skipped(work)
     if previous is not None and (moved := len(moved_images(previous, drawn))):
         work.progress.say(

@@ -27,6 +27,14 @@ from bestiary.study.audit_stage import (
     make_findings,
 )
 from bestiary.study.comparison import compare_runs, has_comparison, write_comparison
+from bestiary.study.folds_stage import (
+    folds_key,
+    has_folds,
+    has_pooled,
+    make_folds,
+    make_pooled,
+    pooled_key,
+)
 from bestiary.study.run_stage import (
     all_figures_key,
     fits_key,
@@ -69,7 +77,7 @@ def _comparison_key(work: Work) -> str:
     runs = {name: work.snapshot.run(name).status for name in work.snapshot.config.models}
     keys = keys_of_figures(work)
     ended = [[name, keys.get(name, [run.status, run.reason])] for name, run in runs.items()]
-    return fingerprint([ended, "comparison 2"])
+    return fingerprint([ended, work.key("pooled"), "comparison 3"])
 
 
 def _make_comparison(work: Work, key: str) -> None:
@@ -166,6 +174,17 @@ _ALL = (
         always=True,
     ),
     Stage(
+        name="folds",
+        command="train",
+        makes="cross-validation",
+        needs=lambda work: ("train",),
+        key=folds_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=has_folds,
+        make=make_folds,
+        in_run=lambda work: bool(work.snapshot.config.split.folds),
+    ),
+    Stage(
         name="figures",
         command="compare",
         makes="evaluation",
@@ -177,10 +196,21 @@ _ALL = (
         on_demand=True,
     ),
     Stage(
+        name="pooled",
+        command="compare",
+        makes="evaluation over folds",
+        needs=lambda work: ("figures", "folds") if work.snapshot.config.split.folds else ("figures",),
+        key=pooled_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=has_pooled,
+        make=make_pooled,
+        on_demand=True,
+    ),
+    Stage(
         name="compare",
         command="compare",
         makes="comparison",
-        needs=lambda work: ("figures",),
+        needs=lambda work: ("pooled",),
         key=_comparison_key,
         is_there=lambda paths: paths.comparison.exists(),
         is_current=lambda work, key: has_comparison(work.snapshot, key),

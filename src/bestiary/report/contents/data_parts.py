@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bestiary.config.schema import SPLITS
+from bestiary.data.splits.folds import small_validation
 from bestiary.report.figures import plots
 from bestiary.report.parts import Part, Plot, Table, Text, draw_plot
 from bestiary.report.study_record import StudyRecord
@@ -109,6 +110,10 @@ def split_lead(study: StudyRecord) -> Text:
             "made on the validation images. Each model is scored once on the test images, at the end."
         )
         parts.append(_source(study))
+        given = given_splits(study.index, splits, use_given=study.config.split.use_given)
+        validated = int((splits["split"] == "val").sum())
+        if advice := small_validation(validated, study.config.split, given=bool({"test", "val"} & set(given))):
+            parts.append(f"{advice}.")
     sizes = splits[splits["split"] != ""].groupby("group_id").size()
     groups = sizes[sizes > 1]
     if len(groups):
@@ -129,6 +134,12 @@ def split_lead(study: StudyRecord) -> Text:
 def _source(study: StudyRecord) -> str:
     """Which splits came with the data, and which were drawn."""
     split = study.config.split
+    if split.folds:
+        return (
+            f"The images were drawn into {counted(split.folds, 'fold')} of equal size, by group and within each class, "
+            f"with seed {split.seed}. In each fold its images are test, those of the next fold validation, and all "
+            "others training. The table is of the first fold."
+        )
     given = given_splits(study.index, study.splits, use_given=split.use_given)
     fractions = {"test": ("test", split.test_fraction), "val": ("validation", split.val_fraction)}
     kept = [word for name, (word, _) in fractions.items() if name in given]

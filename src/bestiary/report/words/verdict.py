@@ -95,6 +95,9 @@ def sentences(comparison: Comparison, *, metrics: Mapping[str, Mapping[str, Any]
             _weakest(winner, figures.get("test")),
             _confusions(winner, figures.get("test"), figures.get("class_names") or []),
         ]
+        if winner.get("over_folds"):
+            # Classes and confusions are those of the model that is exported.
+            found[-2:] = [one and Sentence(f"{one.topic}, first fold", one.text) for one in found[-2:]]
     found.append(_not_run(comparison))
     return [sentence for sentence in found if sentence is not None]
 
