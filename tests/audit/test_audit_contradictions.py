@@ -120,6 +120,7 @@ def test_no_statement_contradicts_another_or_a_count(about: Subject, share: floa
             assert "An estimated" not in words["Wrong labels"]
         else:
             noise = labels["noise_rate"]
+            assert sum(row["flagged"] for row in labels["classes"]) == labels["flagged"]
             assert labels["flagged"] <= math.ceil(noise["high"] * labels["judged"])
             assert labels["ceiling"]["value"] == 1 - noise["value"]
             assert labels["probe_skill"]["low"] > 0.5

@@ -38,7 +38,14 @@ SUMMARY: dict[str, Any] = {
         "noise_rate": {"value": 0.021, "low": 0.011, "high": 0.034},
         "ceiling": {"value": 0.979, "low": 0.966, "high": 0.989},
         "classes": [
-            {"label": name, "images": 12, "judged": 12, "wrong_share": wrong / 12, "wrong_images": wrong}
+            {
+                "label": name,
+                "images": 12,
+                "judged": 12,
+                "wrong_share": wrong / 12,
+                "wrong_images": wrong,
+                "flagged": wrong,
+            }
             for name, wrong in (("cat", 0), ("dog", 3), ("sheep", 1))
         ],
     },
@@ -270,7 +277,7 @@ def test_what_the_audit_says_of_the_whole(make_study):
     text = text_of(study)
     assert "An estimated 2.1 % of the labels are wrong (95 % interval 1.1 % to 3.4 %)" in text
     assert "would have an accuracy of about 97.9 % (96.6 % to 98.9 %); more cannot be measured" in text
-    assert "The largest share is in “dog”: 3 of 12 images seem to show another class." in text
+    assert "The largest share is doubted in “dog”: 3 of 12 images." in text
     assert "9 images (25.0 %) are copies of one another, in 4 clusters; 2 of them are exact." in text
     assert "1 cluster is in more than one class." in text
     assert "2.4 of 8 test images (30.0 %) would have a copy in training (mean of 5 splits)" in text

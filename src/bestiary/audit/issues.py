@@ -81,7 +81,7 @@ _ALL = (
     Issue(
         "label_error",
         "image",
-        title="Labels that are probably wrong",
+        title="Labels that may be wrong",
         short="Label error",
         effect="In training a wrong label teaches the wrong class; on test it counts a right answer as an error.",
         fix="Check each: relabel it, drop it, or keep it. The suggestion is a guess by a model that never saw it.",

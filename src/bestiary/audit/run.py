@@ -10,10 +10,11 @@ else is asked of the images that are left, with their corrected labels.
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +203,16 @@ def _judge_labels(
     errors = errors[: math.ceil(rate.high * int(at.sum()))]
     summary["flagged"] = len(errors)
     if reason := why_noise_is_not_stated(rate, judged.accuracy):
+        # Much of what such a probe doubts is its own error: nothing of it is urgent.
+        errors = [replace(error, severity="medium") if error.severity == "high" else error for error in errors]
         return errors, summary | {"reason": reason}
     classes = class_quality(seen.labels, judged.probabilities, at, confirmed=confirmed, class_names=seen.class_names)
+    flagged = Counter(error.label for error in errors)
     return errors, summary | {
         "reason": "",
         "noise_rate": rate.as_dict(),
         "ceiling": ceiling(rate).as_dict(),
-        "classes": classes.to_dict("records"),
+        "classes": [{**row, "flagged": flagged[row["label"]]} for row in classes.to_dict("records")],
     }
 
 
@@ -304,7 +308,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 11"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 12"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

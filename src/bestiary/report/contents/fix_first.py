@@ -103,7 +103,7 @@ def findings_lead(study: StudyRecord) -> Text:
         return Text(
             [
                 f"The data of this study have not been audited yet. Run `bestiary audit {folder}` to find copies, "
-                "labels that are probably wrong, files that cannot be read, and more."
+                "labels that may be wrong, files that cannot be read, and more."
             ]
         )
     findings = open_findings(study)

@@ -126,14 +126,15 @@ def _beaten(ceiling: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
 
 
 def _worst_class(classes: list[Mapping[str, Any]]) -> str:
-    known = [row for row in classes if is_number(row.get("wrong_share")) and row.get("wrong_images")]
+    """The class of which the largest share is flagged; not what the estimate has for it, which may name another."""
+    known = [row for row in classes if row.get("flagged") and row.get("judged")]
     if len(classes) < 3 or not known:
         return ""
-    worst = max(known, key=lambda row: float(row["wrong_share"]))
+    worst = max(known, key=lambda row: float(row["flagged"] / row["judged"]))
     name = str(worst.get("class_name") or worst.get("label") or "")
     return (
-        f" The largest share is in {quoted(name)}: {whole(worst['wrong_images'])} of {whole(worst.get('judged'))} "
-        "images seem to show another class."
+        f" The largest share is doubted in {quoted(name)}: {whole(worst['flagged'])} of "
+        f"{counted(worst['judged'], 'image')}."
     )
 
 
