@@ -81,7 +81,7 @@ def test_the_card_is_what_the_hub_reads(bundle_folder: Path, finished: Study) ->
     assert result["metrics"][0]["value"] == round(metrics["test"]["accuracy"]["value"], 4)
     for words in ("Limits", "95 % intervals", "bar", "disc", "frame", metrics["test_scored_at"]):
         assert words in card.text
-    assert "All copies of an image, exact and near, are in one split." in card.text
+    assert "All copies that were found, exact and near, are in one split." in card.text
     assert "none was corrected" in card.text
     assert "Top-3" not in card.text
 

@@ -72,7 +72,7 @@ def card_of(folder: Path, facts: CardFacts) -> ModelCard:
         (
             {},
             "The splits were drawn at random within each class, with seed 7. "
-            "All copies of an image, exact and near, are in one split.",
+            "All copies that were found, exact and near, are in one split.",
         ),
         (
             {"together": "exact"},
@@ -82,12 +82,12 @@ def card_of(folder: Path, facts: CardFacts) -> ModelCard:
         (
             {"has_groups": True},
             "The splits were drawn at random within each class, with seed 7. "
-            "All copies of an image, exact and near, are in one split; so are the images of one group.",
+            "All copies that were found, exact and near, are in one split; so are the images of one group.",
         ),
         (
             {"given": ("train", "test")},
             "The test split came with the data; the validation split was drawn at random from the other images, with "
-            "seed 7. All copies of an image, exact and near, are in one split.",
+            "seed 7. All copies that were found, exact and near, are in one split.",
         ),
         (
             {"given": ("train", "val", "test"), "straddling": 1, "straddling_test": 1},

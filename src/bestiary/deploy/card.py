@@ -152,7 +152,7 @@ def _copies_sentence(split: SplitFacts) -> str:
         return text
     groups = "; so are the images of one group" if split.has_groups else ""
     if split.together == "near":
-        return f"All copies of an image, exact and near, are in one split{groups}."
+        return f"All copies that were found, exact and near, are in one split{groups}."
     return f"Exact copies of an image are in one split{groups}. Near copies may be in several."
 
 

@@ -193,7 +193,7 @@ def _copies_here(study: StudyRecord) -> str:
             f"{crossing.spoiled} figures may be too high."
         )
     if study.config.split.group_duplicates == "near":
-        return "In this study all copies of an image are in one split."
+        return "In this study all copies that were found are in one split."
     return (
         'In this study only exact copies are kept in one split; split.group_duplicates = "near" does the same for '
         "near copies."
