@@ -7,50 +7,18 @@ Every field's description is also its documentation: `bestiary recipes keys` and
 """
 
 import re
-from collections.abc import Mapping
-from copy import deepcopy
-from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bestiary.config.kinds import SIMPLE_CNN, ModelKind, default_weights, kind_of, reserved_names
+from bestiary.config.values import Fraction, FrozenDict, Positive, Several, frozen
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 NO_BACKBONE = "none"
 AUTO_COLUMN = "auto"
-
-T = TypeVar("T")
-
-
-class FrozenDict(dict[str, T]):
-    """A mapping that cannot be changed, as the models around it cannot."""
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a study's config cannot be changed: give another one to Study.create(..., config=...)")
-
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> dict[str, T]:
-        return {key: deepcopy(value, memo) for key, value in self.items()}
-
-
-def _frozen(value: Mapping[str, T]) -> FrozenDict[T]:
-    return FrozenDict(value)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-# TOML gives lists; a tuple cannot be changed afterwards.
-Several = BeforeValidator(_as_tuple)
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
 
 
 class _Section(BaseModel):
@@ -61,7 +29,7 @@ class DataConfig(_Section):
     """Which images, and what they are called."""
 
     path: str = Field("", description="folder of class folders, CSV or Parquet table, or a named set")
-    rename: Annotated[dict[str, Annotated[str, Field(min_length=1)]], AfterValidator(_frozen)] = Field(
+    rename: Annotated[dict[str, Annotated[str, Field(min_length=1)]], AfterValidator(frozen)] = Field(
         default_factory=FrozenDict, description="class names as found -> as wanted"
     )
     rare: Annotated[str, Field(pattern=r"^(leave_out|refuse|merge:.*\S.*)$")] = Field(
@@ -85,6 +53,24 @@ class DataConfig(_Section):
         description="regular expression on paths: images with one value of its group stay in one split, unless a "
         "column says; empty: none",
     )
+    burst_s: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="images of one camera that follow one another within so many seconds stay in one split; 0: off",
+    )
+    time_column: str = Field(
+        "", description="table only, for burst_s: when each image was taken; empty: what EXIF says"
+    )
+    camera_column: str = Field(
+        "", description="table only, for burst_s: which camera took each image; empty: by EXIF and folder"
+    )
+
+    @model_validator(mode="after")
+    def _times_are_for_bursts(self) -> Self:
+        if not self.burst_s and (
+            column := "time_column" if self.time_column else self.camera_column and "camera_column"
+        ):
+            raise ValueError(f"{column} is for bursts: set data.burst_s too, such as 30")
+        return self
 
 
 class SplitConfig(_Section):
@@ -358,7 +344,7 @@ class StudyConfig(_Section):
     audit: AuditConfig = AuditConfig()
     split: SplitConfig = SplitConfig()
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: cuda, then mps, then cpu")
-    models: Annotated[dict[str, ModelConfig], AfterValidator(_frozen)] = Field(
+    models: Annotated[dict[str, ModelConfig], AfterValidator(frozen)] = Field(
         min_length=1, description="by name, in the order of the tables"
     )
     report: ReportConfig = ReportConfig()

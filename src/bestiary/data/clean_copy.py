@@ -29,6 +29,7 @@ from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.overlay import corrected, resolve
 from bestiary.data.folders.layout import split_of
 from bestiary.data.folders.walk import is_sidecar, is_system
+from bestiary.data.groups import group_names
 from bestiary.data.index import is_dropped, stands_for_no_image
 from bestiary.data.listing import list_files
 from bestiary.data.splits.rare_classes import is_rare
@@ -297,7 +298,7 @@ def _refuse_otherwise_read(folder: Path, copied: pd.DataFrame) -> None:
 def _manifest_text(plan: pd.DataFrame, folder: str) -> str:
     sheet = plan.assign(
         path=[f"{folder}/{path}" if path else "" for path in plan["new_path"]],
-        group=plan["group_given"],
+        group=group_names(plan),
         path_given=plan["path"],
     )
     return str(sheet[list(MANIFEST_COLUMNS)].to_csv(index=False, lineterminator="\n"))

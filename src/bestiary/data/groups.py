@@ -24,28 +24,65 @@ def connected(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
     return pd.factorize(connected_components(graph, directed=False)[1])[0].astype(np.int64)
 
 
+def ties(images: pd.DataFrame) -> list["pd.Series[str]"]:
+    """What names images that belong together, "" where nothing does: their group, and their burst where there are any.
+
+    Args:
+        images: rows of an index; of one that was made before there were bursts, too.
+    """
+    named = [images[column] for column in ("group_given", "burst") if column in images]
+    return [names for number, names in enumerate(named) if number == 0 or (names != "").any()]
+
+
+def has_ties(images: pd.DataFrame) -> bool:
+    """Whether anything but copies ties images together."""
+    return any(bool((names != "").any()) for names in ties(images))
+
+
 def group_ids(images: pd.DataFrame, *, duplicates: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-    """Group numbers `(n,) int64`: connected components of same content, same value of the group column, same cluster.
+    """Group numbers `(n,) int64`: connected components of same content, same group, same burst, same cluster.
 
     Args:
         images: the readable ones, as found.
         duplicates: a cluster number for each, `(n,) int64`, or None.
     """
     count = len(images)
-    content = pd.factorize(images["sha256"])[0]
-    given = images["group_given"].to_numpy()
-    named = np.flatnonzero(given != "")
-    group = pd.factorize(given[named])[0] + content.max() + 1
-    # A bipartite graph: images on one side; contents, group values and clusters on the other.
-    rows = np.concatenate([np.arange(count), named])
-    columns = count + np.concatenate([content, group])
+    # A bipartite graph: images on one side; contents, groups, bursts and clusters on the other.
+    rows, columns = [np.arange(count)], [count + pd.factorize(images["sha256"])[0]]
+    for names in ties(images):
+        values = names.to_numpy()
+        named = np.flatnonzero(values != "")
+        rows.append(named)
+        columns.append(_beyond(count, columns) + pd.factorize(values[named])[0])
     if duplicates is not None:
         if len(duplicates) != count:
             raise ValueError(f"{len(duplicates)} cluster numbers for {count} readable images")
-        rows = np.concatenate([rows, np.arange(count)])
-        columns = np.concatenate([columns, columns.max() + 1 + pd.factorize(duplicates)[0]])
-    nodes = int(columns.max()) + 1
-    return connected(nodes, np.stack([rows, columns], axis=1))[:count]
+        rows.append(np.arange(count))
+        columns.append(_beyond(count, columns) + pd.factorize(duplicates)[0])
+    nodes = _beyond(count, columns)
+    return connected(nodes, np.stack([np.concatenate(rows), np.concatenate(columns)], axis=1))[:count]
+
+
+def _beyond(count: int, columns: list[npt.NDArray[np.int64]]) -> int:
+    """The first number that no node has yet."""
+    return max(int(part.max(initial=count)) for part in columns) + 1
+
+
+def group_names(images: pd.DataFrame) -> list[str]:
+    """What ties each image to others, as one name: that of its group or burst; where these overlap, the first of all.
+
+    Args:
+        images: rows of an index; copies do not count.
+    """
+    first, *further = [names.to_numpy(dtype=object) for names in ties(images)]
+    if not further:
+        return list(first)
+    (burst,) = further
+    alone = images.assign(sha256=[str(number) for number in range(len(images))])
+    names = pd.Series(np.where(first != "", first, burst), dtype=object)
+    named = (names != "").to_numpy()
+    names[named] = least_of_group(names[named], group_ids(alone)[named])
+    return list(names)
 
 
 def least_of_group(names: "pd.Series[str]", groups: "pd.Series[Any] | npt.NDArray[Any]") -> list[str]:

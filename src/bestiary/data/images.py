@@ -6,8 +6,8 @@ message is the reason. No file here.
 The rules, the same everywhere in bestiary:
 - JPEG (also MPO), PNG, WebP, GIF, BMP, TIFF, AVIF and, with the extra `heic`, HEIC, recognised by content and not by
   the file's ending; of several frames the first.
-- Turned as its EXIF or XMP orientation says. No other metadata are read: whatever is in them, a photo whose pixels can
-  be decoded is read.
+- Turned as its EXIF or XMP orientation says. No other metadata are read with the pixels: whatever is in them, a photo
+  whose pixels can be decoded is read. `exif_block` hands them out for themselves.
 - Grey is repeated in three channels; palettes are looked up; CMYK, YCbCr and Lab are converted by Pillow, without
   colour profiles, as torchvision and timm do.
 - 16-bit grey is divided by 257. A floating-point image has no stated range and is refused.
@@ -140,6 +140,26 @@ def inspect(data: bytes) -> ImageFacts:
     return ImageFacts(
         width_px=rgb.width, height_px=rgb.height, mode=image.mode, format=form, phash=str(imagehash.phash(rgb))
     )
+
+
+def exif_block(data: bytes) -> bytes:
+    """The EXIF block of an image file, of a TIFF its bytes; nothing where it has none, or is no image."""
+    try:
+        container = open_container(data)
+        if container is None:
+            return b""
+        if container.format == "AVIF" and AvifImagePlugin.SUPPORTED:
+            # As it was: a container leaves EXIF out.
+            return _bytes(AvifImagePlugin.AvifImageFile(io.BytesIO(data)).info.get("exif"))
+        if container.format == "HEIC":
+            return _bytes(import_module("pillow_heif").open_heif(io.BytesIO(data)).info.get("exif"))
+    except (ImageError, ImportError, MemoryError, *_DAMAGE, *_DAMAGED_BLOCKS):
+        return b""
+    return container.exif
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
 
 
 def _decode(data: bytes) -> tuple[Image.Image, Image.Image, str]:

@@ -4,8 +4,9 @@ In: `data` of a config. Out: a DataFrame, and `index.parquet`, which this module
 
 Columns: `image_id` (20 hexadecimal characters of the content's SHA-256; a further copy of the same bytes has `-1`,
 `-2` ... appended in the order of paths, so that ids are unique), `path` (relative to the data root, with `/`), `label`,
-`split_given`, `group_given`, `width_px`, `height_px` (as seen, after the EXIF turn), `mode`, `format`, `bytes`,
-`sha256`, `phash`, `error` (empty: read). A corrected index (see `corrections`) has `label_given` besides.
+`split_given`, `group_given`, `taken_at`, `camera`, `burst` (all three "" unless `data.burst_s` asks for bursts; an
+index of before they were has none of them), `width_px`, `height_px` (as seen, after the EXIF turn), `mode`, `format`,
+`bytes`, `sha256`, `phash`, `error` (empty: read). A corrected index (see `corrections`) has `label_given` besides.
 """
 
 import os
@@ -18,12 +19,14 @@ from typing import Any
 import pandas as pd
 
 from bestiary.config.schema import DataConfig
+from bestiary.data.bursts.chains import burst_names, camera_of
+from bestiary.data.bursts.exif_shots import Shot, shot_of
 from bestiary.data.datasets import data_root, is_named_set, is_table
 from bestiary.data.folders.walk import BAD_FOLDER_NAME
-from bestiary.data.images import ImageFacts, inspect, read_bytes
+from bestiary.data.images import ImageFacts, exif_block, inspect, read_bytes
 from bestiary.data.listing import NO_IMAGES, Listed, list_files
 from bestiary.data.parallel import in_order
-from bestiary.errors import DataError, ImageError
+from bestiary.errors import ConfigError, DataError, ImageError
 from bestiary.progress import SILENT, Progress
 from bestiary.store.hashing import fingerprint, sha256_bytes
 from bestiary.store.tables import read_table, write_table
@@ -57,22 +60,27 @@ def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progr
     known = _known_facts(previous)
     with progress.track("index", len(listed), unit="files") as task, ThreadPoolExecutor() as pool:
         rows = []
-        for row in in_order(pool, lambda file: _read_file(root, file, known), listed):
+        for row in in_order(pool, lambda file: _read_file(root, file, known, data), listed):
             rows.append(row)
             task.advance()
     index = pd.DataFrame(rows)
+    if data.burst_s:
+        index["burst"] = _bursts(index, data)
     index.insert(0, "image_id", _unique_ids(index))
     _refuse_useless(index, data.path)
     return index
 
 
-def _read_file(root: Path, file: Listed, known: dict[str, tuple[ImageFacts, str]]) -> dict[str, Any]:
-    facts, error, size, digest = _UNREAD, file.error, 0, ""
+def _read_file(
+    root: Path, file: Listed, known: dict[str, tuple[ImageFacts, str]], wanted: DataConfig
+) -> dict[str, Any]:
+    facts, error, size, digest, shot = _UNREAD, file.error, 0, "", Shot()
     if not error:
         try:
             data = read_bytes(root / file.path)
             size, digest = len(data), sha256_bytes(data)
             facts, error = known[digest] if digest in known else (inspect(data), "")
+            shot = shot_of(exif_block(data)) if wanted.burst_s else shot
         except ImageError as problem:
             error = str(problem)
     return {
@@ -80,6 +88,9 @@ def _read_file(root: Path, file: Listed, known: dict[str, tuple[ImageFacts, str]
         "label": file.label,
         "split_given": file.split,
         "group_given": file.group,
+        "taken_at": file.taken_at if wanted.time_column else shot.taken_at,
+        "camera": camera_of(file.camera, file.folder, shot) if wanted.burst_s else "",
+        "burst": "",
         "width_px": facts.width_px,
         "height_px": facts.height_px,
         "mode": facts.mode,
@@ -89,6 +100,21 @@ def _read_file(root: Path, file: Listed, known: dict[str, tuple[ImageFacts, str]
         "phash": facts.phash,
         "error": error,
     }
+
+
+def _bursts(index: pd.DataFrame, data: DataConfig) -> list[str]:
+    """The burst of each image; "" where it stands alone, has no time, or was left out.
+
+    Raises:
+        ConfigError: no image has a time.
+    """
+    read = index["error"] == ""
+    times = index["taken_at"].where(read, "").tolist()
+    if read.any() and not any(times):
+        where = f"column {data.time_column!r}" if data.time_column else "EXIF"
+        way_out = "" if data.time_column else ", or name the column of a table that has the times: data.time_column"
+        raise ConfigError(f"data.burst_s: {where} has no time of any image. Set it to 0{way_out}")
+    return burst_names(times, index["camera"].tolist(), within_s=data.burst_s)
 
 
 def _known_facts(previous: pd.DataFrame | None) -> dict[str, tuple[ImageFacts, str]]:
@@ -166,11 +192,14 @@ def class_names(index: pd.DataFrame) -> list[str]:
 
 
 def index_fingerprint(index: pd.DataFrame) -> str:
-    """Changes with any file, path, label, given split, group or refusal; not with who dropped an image."""
+    """Changes with any file, path, label, given split, group, time or refusal; not with who dropped an image."""
     columns = ["image_id", "path", "label", "split_given", "group_given", "sha256", "error"]
     # A corrected index in which no label differs is the index as found.
     if "label_given" in index and (index["label_given"] != index["label"]).any():
         columns.append("label_given")
+    # Where no times were read, the key is that of an index of before they were.
+    if "burst" in index and (index["taken_at"] != "").any():
+        columns += ["taken_at", "camera", "burst"]
     errors = index["error"].mask(is_dropped(index), DROPPED)
     return fingerprint(index[columns].assign(error=errors).to_numpy().tolist())
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bestiary.config.schema import DataConfig
+from bestiary.data.bursts.chains import folder_of_camera
 from bestiary.data.datasets import data_root, default_rename, is_table
 from bestiary.data.folders.layout import EMPTY_FOLDER, SPLIT_FOLDERS, Layout, empty_folders, read_layout
 from bestiary.data.folders.path_groups import path_groups
@@ -28,13 +29,15 @@ def list_files(data: DataConfig) -> list[Listed]:
     Raises:
         UsageError: no such folder or table.
         ConfigError: a column or a `rename` key that the data does not have; a `group_pattern` that is none, or that no
-            path has.
+            path has; a column of a table that there is none.
         DataError: the folder or table is empty, has images but no class folders, or has top folders that may be
             splits or classes.
     """
     root = data_root(data.path)
     listed = read_image_table(data, split_names=SPLIT_FOLDERS).rows if is_table(data.path) else _from_folder(root, data)
     listed = _grouped(listed, data.group_pattern) if data.group_pattern else listed
+    if data.burst_s:
+        listed = [replace(file, folder=folder_of_camera(file.path, file.label)) for file in listed]
     return _renamed(listed, data.rename or default_rename(data.path), strict=bool(data.rename))
 
 
@@ -44,6 +47,11 @@ def table_notes(data: DataConfig) -> list[str]:
 
 
 def _from_folder(root: Path, data: DataConfig) -> list[Listed]:
+    for column in ("time_column", "camera_column"):
+        if getattr(data, column):
+            raise ConfigError(
+                f"data.{column} is a column of a table, and {root} is none: leave it empty, and EXIF says"
+            )
     try:
         os.scandir(root).close()
     except OSError as error:
@@ -81,6 +89,4 @@ def _renamed(listed: list[Listed], rename: dict[str, str], *, strict: bool) -> l
         raise ConfigError(
             f"data.rename: no class {unknown[0]!r} in the data; classes found: {', '.join(sorted(present - {''}))}"
         )
-    return [
-        Listed(file.path, rename.get(file.label, file.label), file.split, file.group, file.error) for file in listed
-    ]
+    return [replace(file, label=rename.get(file.label, file.label)) for file in listed]

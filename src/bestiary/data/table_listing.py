@@ -18,23 +18,36 @@ from typing import NamedTuple
 import pandas as pd
 
 from bestiary.config.schema import AUTO_COLUMN, DataConfig
+from bestiary.data.bursts.times import FORMS, as_time, is_number
 from bestiary.data.delimited import SURPLUS, UTF_8, WINDOWS_1252, list_problems, read_delimited
 from bestiary.errors import ConfigError, DataError
 
 # What each column is looked for as where the config says `auto`.
 _AUTO_NAMES = {"split_column": "split", "group_column": "group"}
-_COLUMNS = ("path_column", "label_column", *_AUTO_NAMES)
+# Those that may be left empty.
+_OPTIONAL = (*_AUTO_NAMES, "time_column", "camera_column")
+_COLUMNS = ("path_column", "label_column", *_OPTIONAL)
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A file that the data set has. `error` says why it is left out before anybody opened it."""
+    """A file that the data set has.
+
+    Attributes:
+        error: why it is left out before anybody opened it.
+        taken_at: when it was taken, of a table with a time column, as `bursts.times.as_time` has it.
+        camera: what a camera column says.
+        folder: what the folders above it may say of a camera; filled in where bursts are asked for.
+    """
 
     path: str
     label: str = ""
     split: str = ""
     group: str = ""
     error: str = ""
+    taken_at: str = ""
+    camera: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ class _Entry(NamedTuple):
     label: str
     split: str
     group: str
+    time: str
+    camera: str
 
 
 @dataclass(frozen=True)
@@ -85,8 +100,8 @@ def read_image_table(data: DataConfig, *, split_names: Mapping[str, str]) -> Ima
 
     Raises:
         ConfigError: a column that the table does not have.
-        DataError: the table cannot be read or has no rows; a split of an unknown name; rows that say different things
-            of one file; paths that are in several folders. Names up to ten rows.
+        DataError: the table cannot be read or has no rows; a split of an unknown name; a time that cannot be read; rows
+            that say different things of one file; paths that are in several folders. Names up to ten rows.
     """
     path = Path(data.path)
     table = _read_parquet(path) if path.suffix.casefold() == ".parquet" else _read_csv(path, data)
@@ -102,6 +117,8 @@ def read_image_table(data: DataConfig, *, split_names: Mapping[str, str]) -> Ima
         cells["label_column"],
         _splits(table.places, cells["split_column"], split_names, path, is_auto=data.split_column == AUTO_COLUMN),
         cells["group_column"],
+        _times(table.places, cells["time_column"], path),
+        cells["camera_column"],
         strict=True,
     )
     entries, repeats = _one_per_file([_Entry(*row) for row in rows], path)
@@ -115,9 +132,11 @@ def read_image_table(data: DataConfig, *, split_names: Mapping[str, str]) -> Ima
 
 
 def _row(entry: _Entry) -> Listed:
+    error = "" if entry.label else "has no label"
     if not entry.path:
-        return Listed(entry.place, entry.label, entry.split, entry.group, "has no path")
-    return Listed(entry.path, entry.label, entry.split, entry.group, "" if entry.label else "has no label")
+        error = "has no path"
+    place, label, split, group = entry.path or entry.place, entry.label, entry.split, entry.group
+    return Listed(place, label, split, group, error, taken_at=entry.time, camera=entry.camera)
 
 
 def _notes(
@@ -201,7 +220,7 @@ def _is_auto(key: str, name: str) -> bool:
 def _find_column(head: Sequence[str], key: str, name: str, path: Path) -> int | None:
     """The position of a column: by its name as written, else in any case; None where none is asked for or found."""
     if not name:
-        if key in _AUTO_NAMES:
+        if key in _OPTIONAL:
             return None
         raise ConfigError(f"data.{key} is empty: write the name of a column of {path}")
     is_auto = _is_auto(key, name)
@@ -230,6 +249,32 @@ def _splits(
     if problems:
         raise DataError(list_problems(str(path), problems))
     return [names.get(text.casefold(), "") for text in texts]
+
+
+def _times(places: Sequence[str], texts: Sequence[str], path: Path) -> list[str]:
+    """The time that each cell means, in one form; "" for an empty one.
+
+    Raises:
+        DataError: a cell is no time, or some are dates and some are numbers; names the rows.
+    """
+    times, problems = [], []
+    for place, text in zip(places, texts, strict=True):
+        try:
+            times.append(as_time(text))
+        except ValueError as reason:
+            times.append("")
+            problems.append(f"{place}: time {text!r} {reason}. Write it as {FORMS}, or leave it empty")
+    dated = [(place, text) for place, text in zip(places, times, strict=True) if text and not is_number(text)]
+    counted = [(place, text) for place, text in zip(places, times, strict=True) if text and is_number(text)]
+    if dated and counted:
+        # The rarer form is likelier to be the slip.
+        (place, text), (other, as_wanted) = (
+            (dated[0], counted[0]) if len(dated) < len(counted) else (counted[0], dated[0])
+        )
+        problems.append(f"{place}: time {text!r}, but {as_wanted!r} in {other}: write all as dates, or all as numbers")
+    if problems:
+        raise DataError(list_problems(str(path), problems))
+    return times
 
 
 # --- paths
@@ -281,7 +326,7 @@ def _one_per_file(entries: Sequence[_Entry], path: Path) -> tuple[list[_Entry], 
     """The entries, each file once, and the pairs of an entry that is left out and the one that stands for it.
 
     Raises:
-        DataError: two entries of one file have different labels, splits or groups.
+        DataError: two entries of one file have different labels, splits, groups, times or cameras.
     """
     kept: dict[str, _Entry] = {}
     repeats, problems = [], []
@@ -292,7 +337,7 @@ def _one_per_file(entries: Sequence[_Entry], path: Path) -> tuple[list[_Entry], 
         if first is entry:
             continue
         repeats.append((entry, first))
-        for name in ("label", "split", "group"):
+        for name in ("label", "split", "group", "time", "camera"):
             before, now = getattr(first, name), getattr(entry, name)
             if before and now and before != now:
                 problems.append(

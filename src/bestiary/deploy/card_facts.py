@@ -13,6 +13,7 @@ import pandas as pd
 
 from bestiary.config.kinds import kind_of
 from bestiary.config.schema import SPLITS, StudyConfig
+from bestiary.data.groups import has_ties
 from bestiary.data.index import is_dropped
 from bestiary.data.splits.straddling import straddling_groups
 from bestiary.evaluate.intervals import Interval
@@ -205,7 +206,7 @@ def _split_facts(
         given=tuple(split for split in SPLITS if split in given),
         seed=config.split.seed,
         together=config.split.group_duplicates,
-        has_groups=bool((images["group_given"] != "").any()),
+        has_groups=has_ties(images),
         straddling=straddling_groups(splits),
         straddling_test=straddling_groups(splits, with_side="test"),
         leaked=leak_free.get("n_leaked", 0),

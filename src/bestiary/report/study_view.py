@@ -65,7 +65,7 @@ def paired_test_name(versus: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Straddling:
-    """Groups (copies, or one value of a group column) with images in more than one split, and what they spoil."""
+    """Groups (copies, a group of the data, or a burst) with images in more than one split, and what they spoil."""
 
     groups: int
     spoiled: str

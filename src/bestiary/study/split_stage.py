@@ -93,7 +93,20 @@ def _say(work: Work) -> None:
         work.progress.say(
             f"  {counted(int(first['images']), 'image')} of {first['label']!r} belong together ({first['path']} ...), "
             f"and test is to have {first['wanted']}: no draw can put so large a group there{more}"
+            + _by_time(work, first["group_id"])
         )
     for side, names in missing_classes(splits, work.snapshot.corrected).items():
         shown = ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
         work.progress.say(f"  {side} has no image of {counted(len(names), 'class', 'classes')}: {shown}")
+
+
+def _by_time(work: Work, group_id: str) -> str:
+    """Where most images of a group have one time: what may have made it so large."""
+    if not work.snapshot.config.data.burst_s:
+        return ""
+    splits = work.snapshot.splits
+    of_group = splits.loc[splits["group_id"] == group_id, "image_id"]
+    times = work.snapshot.index.set_index("image_id")["taken_at"][of_group]
+    if 2 * (times[times != ""] == times.mode().iloc[0]).sum() <= len(times):
+        return ""
+    return f". Most of them have the very time {times.mode().iloc[0]}, as from a clock that was not set (data.burst_s)"

@@ -8,6 +8,7 @@ To add a stage: an entry here, and the module with the functions that it names.
 
 import pandas as pd
 
+from bestiary.data.bursts.notes import burst_notes
 from bestiary.data.corrections.overlay import corrections_fingerprint
 from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, write_index
 from bestiary.data.listing import table_notes
@@ -65,6 +66,8 @@ def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None) -
     for note in table_notes(work.snapshot.config.data):
         work.progress.say(f"  {note}")
     work.progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
+    for line in burst_notes(index):
+        work.progress.say(f"  {line}")
     for label, size in index.loc[is_rare(index), "label"].value_counts().sort_index().items():
         few = counted(int(size), "image")
         work.progress.say(f"  class {label!r} is left out: {few} of {FEWEST_IMAGES} that a split needs (data.rare)")

@@ -56,11 +56,13 @@ class Container:
         format: JPEG, MPO, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
         pixels: the file without its metadata.
         orientation: how the stored pixels are turned, 1 to 8 as in EXIF; of AVIF and HEIC the decoder knows it.
+        exif: the EXIF block, of a TIFF its bytes, or nothing; of AVIF and HEIC the decoder knows it.
     """
 
     format: str
     pixels: bytes
     orientation: int = NOT_TURNED
+    exif: bytes = b""
 
 
 def open_container(data: bytes) -> Container | None:
@@ -94,7 +96,7 @@ def _jpeg(data: bytes) -> Container:
             is_mpo = (Directory(content[len(_MPO_SEGMENT) :]).number(_NUMBER_OF_IMAGES) or 0) > 1
         dropped.append(segment)
     name = "MPO" if is_mpo and not has_gain_map else "JPEG"
-    return Container(name, _without(data, dropped), orientation(exif=exif, xmp=xmp))
+    return Container(name, _without(data, dropped), orientation(exif=exif, xmp=xmp), exif)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, slice]]:
@@ -134,7 +136,8 @@ def _png(data: bytes) -> Container:
             value = data[content].partition(b"\x00")[2]
             text_exif = exif_of_text((_unpacked(value[1:]) if name == b"zTXt" else value).decode("latin-1"))
         place = end
-    return Container("PNG", _without(data, dropped), orientation(exif=exif or text_exif, xmp=xmp))
+    exif = exif or text_exif
+    return Container("PNG", _without(data, dropped), orientation(exif=exif, xmp=xmp), exif)
 
 
 def _international_text(content: bytes) -> bytes:
@@ -161,7 +164,7 @@ def _webp(data: bytes) -> Container:
         if name in found:
             found[name] = data[place + 8 : place + 8 + size]
         place += 8 + size + size % 2
-    return Container("WEBP", data, orientation(exif=found[b"EXIF"], xmp=found[b"XMP "]))
+    return Container("WEBP", data, orientation(exif=found[b"EXIF"], xmp=found[b"XMP "]), found[b"EXIF"])
 
 
 def _gif(data: bytes) -> Container:
@@ -203,9 +206,9 @@ def _tiff(data: bytes) -> Container:
         raise ImageError("damaged image: it has no TIFF directory")
     pixels = _with_directory(data, directory, entries)
     if ORIENTATION in directory.tags:
-        return Container("TIFF", pixels, within_range(directory.number(ORIENTATION)))
+        return Container("TIFF", pixels, within_range(directory.number(ORIENTATION)), data)
     xmp = directory.tags.get(_XMP_TAG)
-    return Container("TIFF", pixels, orientation(xmp=bytes(xmp.value) if xmp else b""))
+    return Container("TIFF", pixels, orientation(xmp=bytes(xmp.value) if xmp else b""), data)
 
 
 def _with_directory(data: bytes, directory: Directory, entries: list[bytes]) -> bytes:

@@ -1,7 +1,7 @@
-"""How a photo was held: the orientation in its metadata, read tolerantly.
+"""Directories of tags, and how a photo was held: the orientation in its metadata, read tolerantly.
 
-In: a directory of tags (EXIF, TIFF, the index of an MPO), or XMP, as bytes. Out: an orientation, 1 to 8; 1 is "not
-turned". Owns no file.
+In: a directory of tags (EXIF, TIFF, the index of an MPO), or XMP, as bytes. Out: its tags; an orientation, 1 to 8; 1 is
+"not turned". Owns no file.
 
 Pillow's own reader is not used here: it warns on stderr of tags that do not matter, and writes all tags back when it
 turns an image, which fails for values that it could read. Nothing here raises, warns or depends on any other tag.
@@ -37,7 +37,7 @@ _RATIOS = {5: "II", 10: "ii"}
 _MOST_ENTRIES = 65_535
 
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
-_EXIF_PREFIX = re.compile(rb"^(?:Exif\x00\x00){1,2}")
+EXIF_PREFIX = re.compile(rb"^(?:Exif\x00\x00){1,2}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Directory:
 
     Args:
         data: from the byte-order mark on.
+        start: where another directory of theirs stands, such as the EXIF tags'; None for the first.
 
     Attributes:
         order: `<` or `>`, as in `struct`; empty where there is no directory.
@@ -83,14 +84,14 @@ class Directory:
         damaged: whether the directory names entries that were left out.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, start: int | None = None) -> None:
         self.order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
         self.big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
         self.start = 0
         self.tags: dict[int, Tag] = {}
         self.damaged = False
         try:
-            for tag in self._entries(memoryview(data)):
+            for tag in self._entries(memoryview(data), start):
                 self.damaged |= tag is None
                 if tag is not None:
                     self.tags.setdefault(tag.number, tag)
@@ -102,12 +103,13 @@ class Directory:
         """Bytes of one entry."""
         return 20 if self.big else 12
 
-    def _entries(self, data: memoryview) -> Iterator[Tag | None]:
+    def _entries(self, data: memoryview, start: int | None) -> Iterator[Tag | None]:
         if not self.order:
             return
         offset_format = self.order + ("Q" if self.big else "I")
         inline_bytes = 8 if self.big else 4
-        (self.start,) = struct.unpack_from(offset_format, data, 8 if self.big else 4)
+        (first,) = struct.unpack_from(offset_format, data, 8 if self.big else 4)
+        self.start = first if start is None else start
         (count,) = struct.unpack_from(self.order + ("Q" if self.big else "H"), data, self.start)
         place = self.start + (8 if self.big else 2)
         for _ in range(min(count, _MOST_ENTRIES)):
@@ -143,7 +145,7 @@ def orientation(*, exif: bytes = b"", xmp: bytes = b"") -> int:
         exif: an EXIF block, with or without the `Exif` that JPEGs begin it with.
         xmp: an XMP packet; it counts where the EXIF block has no orientation.
     """
-    directory = Directory(_EXIF_PREFIX.sub(b"", exif))
+    directory = Directory(EXIF_PREFIX.sub(b"", exif))
     if ORIENTATION in directory.tags:
         return within_range(directory.number(ORIENTATION))
     found = _XMP_ORIENTATION.search(xmp)

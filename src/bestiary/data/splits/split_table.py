@@ -15,10 +15,10 @@ A split is append-only. In this order:
    all, can be drawn into a side to which no image is given.
 2. An image that the splits of before know keeps its side. It is known by its content: a renamed file, or copies in
    another order, change nothing.
-3. Images of one group stay on one side: exact copies (same SHA-256), those of one value of the group column and, with
-   `group_duplicates = "near"`, those of one cluster of near duplicates; groups that overlap are joined. A new image
-   goes where its group is. Where a new image or a newly found copy links images of two sides, all of them go to test if
-   one of them is there, else to val: no image ever leaves test.
+3. Images of one group stay on one side: exact copies (same SHA-256), those of one group (of a column or a pattern),
+   those of one burst and, with `group_duplicates = "near"`, those of one cluster of near duplicates; groups that
+   overlap are joined. A new image goes where its group is. Where a new image or a newly found copy links images of two
+   sides, all of them go to test if one of them is there, else to val: no image ever leaves test.
 4. All others are drawn, to bring the sides to the wanted proportions class by class: see `allotment`. Where the splits
    of before know nothing, that is the whole draw.
 
@@ -36,7 +36,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.config.schema import SPLITS, SplitConfig
-from bestiary.data.groups import group_ids, least_of_group
+from bestiary.data.groups import group_ids, least_of_group, ties
 from bestiary.data.index import class_names, is_dropped, readable
 from bestiary.data.splits.allotment import draw
 from bestiary.data.splits.refusals import refuse_lacking, refuse_too_small
@@ -333,7 +333,7 @@ def splits_fingerprint(
     clusters = _relevant(duplicates, config)
     # What ties images together is named by its least content. Groups themselves would take scipy's graphs, whose import
     # alone takes as long as all the rest of a study with nothing to do.
-    of_value = np.where(images["group_given"] != "", least_of_group(contents, images["group_given"]), "").tolist()
+    of_values = [np.where(names != "", least_of_group(contents, names), "").tolist() for names in ties(images)]
     of_cluster = [""] * len(images) if clusters is None else least_of_group(contents, clusters)
     # Where copies were given to two sides, it matters which of them bears which id.
     pairs = pd.DataFrame({"content": contents, "given": given}).drop_duplicates()
@@ -343,7 +343,7 @@ def splits_fingerprint(
         contents.mask(parted, images["image_id"]),
         images["label"],
         given,
-        of_value,
+        *of_values,
         of_cluster,
         images["image_id"].isin(gone).tolist(),
         strict=True,

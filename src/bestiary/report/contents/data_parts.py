@@ -126,7 +126,7 @@ def split_lead(study: StudyRecord) -> Text:
         )
         parts.append(
             f"{counted(int(groups.sum()), 'image')} form {counted(len(groups), 'group')} that belong together (copies, "
-            f"or one value of a group column): {where}"
+            f"a group of the data, or a burst): {where}"
         )
     return Text([" ".join(parts)])
 
