@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from bestiary.audit.copies.name_groups import Proposal
     from bestiary.data.clean_copy import Applied
 
 # Marks seconds that leave something out.
@@ -159,6 +160,19 @@ def print_index(table: "pd.DataFrame") -> None:
         print(on_one_line(f"  {row.path}: {row.error}"))
     if len(left_out) > _SHOWN:
         print(f"  ... and {len(left_out) - _SHOWN:,} more, in index.parquet")
+
+
+def print_proposal(found: "Proposal", config: Path) -> None:
+    """The pattern that file names suggest, with its first groups, or why there is none; then where study.toml lies."""
+    if found.pattern:
+        print(on_one_line(f"data.group_pattern = '{found.pattern}'"))
+        print(f"  {found.reason}")
+        for name, paths in found.examples:
+            print(on_one_line(f"  {name}: {', '.join(paths)}"))
+        print(f"It stands in {relative(config)}: change it there, or go on with --resume")
+    else:
+        print(on_one_line(f"no data.group_pattern is proposed: {found.reason}"))
+        print(relative(config))
 
 
 def print_applied(applied: "Applied") -> None:

@@ -92,10 +92,17 @@ def init(
     overrides: Overrides = None,
     resume: Resume = False,
     force: Force = False,
+    guess: Annotated[
+        bool, typer.Option("--guess", help="Look for copies, and for groups in file names that hold them.")
+    ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Begin a study: write study.toml and nothing else, to look at or to run stage by stage."""
-    from bestiary.cli.printing import relative
+    """Begin a study: write study.toml and nothing else, to look at or to run stage by stage.
+
+    With --guess, read the images and look for copies too: where groups in file names hold them, set data.group_pattern.
+    """
+    from bestiary.cli.printing import print_proposal, relative
     from bestiary.snapshot import StudyPaths
 
     begun = _begin(
@@ -106,10 +113,15 @@ def init(
         models=models or (),
         overrides=overrides or (),
         when_there=when_there(resume, force),
-        progress=SILENT,
+        progress=progress_of(quiet) if guess else SILENT,
     )
     file = StudyPaths(begun.path).config
-    show_result({"study": begun.path, "config": file}, as_json, lambda _: print(relative(file)))
+    if not guess:
+        show_result({"study": begun.path, "config": file}, as_json, lambda _: print(relative(file)))
+        return
+    found = begun.guess_groups()
+    result = {"study": begun.path, "config": file, "group_pattern": found.pattern, "reason": found.reason}
+    show_result(result, as_json, lambda _: print_proposal(found, file))
 
 
 @study_app.command(epilog="Example: bestiary demo --out bestiary-demo", rich_help_panel=WHOLE)

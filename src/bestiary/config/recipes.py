@@ -212,12 +212,19 @@ def read_study_config(path: Path) -> StudyConfig:
     return load_config(file=path)
 
 
-def write_study_config(path: Path, config: StudyConfig) -> None:
-    """Write `study.toml`: every key, defaults included."""
+def write_study_config(path: Path, config: StudyConfig, *, note: str = "") -> None:
+    """Write `study.toml`: every key, defaults included.
+
+    Args:
+        path: of the file.
+        config: what is written.
+        note: lines that stand in its head as comments.
+    """
     import tomli_w
 
-    head = "# The whole configuration of this study, every default written out.\n\n"
-    write_text(path, head + tomli_w.dumps(config.model_dump(mode="json")))
+    head = ["The whole configuration of this study, every default written out.", *note.splitlines()]
+    comments = "".join(f"# {line}\n" for line in head)
+    write_text(path, f"{comments}\n{tomli_w.dumps(config.model_dump(mode='json'))}")
 
 
 @dataclass(frozen=True)

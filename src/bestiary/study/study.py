@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from bestiary.audit.copies.name_groups import Proposal, propose_pattern
 from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
 from bestiary.data.clean_copy import Applied, How, apply_corrections
@@ -152,6 +153,30 @@ class Study(StudyContents):
         with self._at_work() as work:
             work.bring("index")
             return work.snapshot.index
+
+    def guess_groups(self) -> Proposal:
+        """Look for a `data.group_pattern` whose groups hold the copies and scenes, and set it where there is one.
+
+        Reads every file and looks for copies, as `index` and `audit` do. `study.toml` gets the pattern as the value,
+        and its figures as a comment.
+
+        Raises:
+            ConfigError: the study has a pattern already.
+        """
+        if self._config.data.group_pattern:
+            raise ConfigError(f"data.group_pattern is {self._config.data.group_pattern!r} already: nothing to guess")
+        with self._at_work() as work:
+            work.bring("index")
+            work.bring("clusters")
+            found = propose_pattern(work.snapshot.readable, work.snapshot.clusters)
+            if not found.pattern:
+                return found
+            data = self._config.data.model_copy(update={"group_pattern": found.pattern})
+            self._config = self._config.model_copy(update={"data": data})
+            note = f"data.group_pattern was proposed by `bestiary init --guess`: {found.reason}."
+            write_study_config(self._paths.config, self._config, note=note)
+        self.index()
+        return found
 
     def audit(self) -> pd.DataFrame:
         """Look for what is wrong with the data: one row a finding, most urgent first."""
