@@ -126,7 +126,7 @@ def finding(issue="label_error", severity="high", score=0.5, image_id="a", **res
     )
 
 
-def test_the_table_is_in_order_of_what_is_worth_a_look():
+def test_the_table_is_in_order_of_what_findings_would_change():
     given = [
         finding("grayscale", "low", 1.0),
         finding("label_error", "high", 0.7, "b"),
@@ -135,7 +135,17 @@ def test_the_table_is_in_order_of_what_is_worth_a_look():
         finding("blurry", "medium", 0.2, "e"),
     ]
     table = findings_table(given)
-    assert table["image_id"].tolist() == ["d", "c", "b", "e", "a"]
+    # Two images of one issue come before one of another, and a severity before the next.
+    assert table["image_id"].tolist() == ["c", "b", "d", "e", "a"]
+    assert table["images"].tolist() == [1] * 5
+    copies = findings_table([*given, finding("leak", "high", 0.2, "f", related=("g", "h"))])
+    assert copies["image_id"].tolist() == ["f", "d", "c", "b", "e", "a"]
+    assert copies["images"].tolist() == [3, *[1] * 5]
+    even = findings_table([finding("label_error", "high", 0.1, "a"), finding("leak", "high", 0.1, "b")])
+    assert even["issue"].tolist() == ["leak", "label_error"]
+    classes = [finding("shortcut", "high", 0.9, "", label="cat"), *given]
+    assert findings_table(classes, class_sizes={"cat": 9})["images"].tolist() == [9, *[1] * 5]
+    assert findings_table(classes)["issue"].tolist()[:4] == ["label_error", "label_error", "leak", "shortcut"]
     assert list(table.columns) == list(COLUMNS)
     assert findings_table(reversed(given))["finding_id"].tolist() == table["finding_id"].tolist()
     assert table["finding_id"].is_unique

@@ -118,14 +118,19 @@ def test_findings_are_counted_and_the_first_are_shown_by_their_own_names(capsys:
         Finding("small_class", "low", 0.5, "check", "reason", label="ant"),
     ]  # fmt: skip
     print_findings(findings_table(findings))
-    out = capsys.readouterr().out
-    assert r"high    label_error  猫\n.png  [cat -> dog]  reason" in out
-    assert "1,200" in out
-    assert f"... and {1202 - 20:,} more, in audit.csv" in out
-    print_findings(findings_table(findings[-1:]))
-    assert "low     small_class  class ant  reason" in capsys.readouterr().out
-    print_findings(findings_table([Finding("dark", "low", 0.5, "check", "typical")]))
-    assert "low     dark  all images  typical" in capsys.readouterr().out
+    lines = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["high", "label_error", "1", "1", r"猫\n.png [cat -> dog]: reason"]
+    # A line a kind, however many there are of it.
+    assert lines[2][:4] == ["low", "dark", "1,200", "1,200"]
+    assert lines[2][4].startswith("0.png [cat], 1.png [cat], 10.png [cat], ...: Drop those")
+    assert lines[3] == ["low", "small_class", "1", "0", "class ant: reason"]
+    assert lines[5] == ["audit.csv", "has", "them", "all;", "`bestiary review` goes through them"]
+    assert len(lines) == 6
+    many = Finding("mask", "low", 0.0, "check", "312 masks (a.png): keep them", image_id="a", path="a.png", images=312)
+    print_findings(findings_table([many]))
+    assert "low       mask          1     312  312 masks (a.png): keep them\n" in capsys.readouterr().out
+    print_findings(findings_table([Finding("dark", "low", 0.5, "check", "typical", images=9)]))
+    assert "low       dark          1       9  all images: typical" in capsys.readouterr().out
     print_findings(findings_table([]))
     assert capsys.readouterr().out == "no findings\n"
 

@@ -94,7 +94,7 @@ def test_the_audit_names_what_is_wrong_and_touches_nothing(
     rows = json.loads(capsys.readouterr().out)
     assert [row["finding_id"] for row in rows] == read_findings(out)["finding_id"].tolist()
     assert run(["audit", str(out), "-q"]) == 0
-    assert "label_conflict  disc/002.png" in capsys.readouterr().out
+    assert "disc/002.png" in capsys.readouterr().out
     summary = read_summary(out)
     assert summary["counts"]["unreadable"] == {"findings": 1, "images": 1}
     assert summary["duplicates"]["across_classes"] == 1

@@ -7,10 +7,11 @@ Columns: `finding_id` (the same as long as issue and images are the same), `issu
 surest or worst), `image_id`, `path` and `label` (empty where a finding is about a whole class, which `label` then
 names), `related` (image ids: the others of a cluster, or the nearest neighbours), `action` (proposed), `suggestion` (a
 class, where the action is to relabel), `p_label` and `p_suggestion` (out-of-fold probabilities, or NaN), `cluster_id`
-(of duplicates, else empty), `reason`.
+(of duplicates, else empty), `reason`, `images` (how many images or files it is about: all copies, all of a class).
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -31,7 +32,7 @@ Action = Literal["relabel", "drop", "keep one", "check", "collect", "rename", "s
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. See the module's head for what each field holds."""
+    """One thing that is wrong. See the module's head for what each field holds; `images` 0: as the others say."""
 
     issue: str
     severity: Severity
@@ -46,25 +47,51 @@ class Finding:
     p_label: float = float("nan")
     p_suggestion: float = float("nan")
     cluster_id: str = ""
+    images: int = 0
 
 
 COLUMNS = ("finding_id", *(field.name for field in fields(Finding)))
 
 
-def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
-    """One row a finding: by severity, then in the order of `ISSUES`, then the highest score first."""
-    rows = [{"finding_id": _finding_id(finding), **asdict(finding)} for finding in findings]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+def findings_table(findings: Iterable[Finding], *, class_sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
+    """One row a finding, in the order of what they would change.
+
+    That is by severity; within one, the issue first that is about most images, and in the order of `ISSUES` where these
+    are as many; of an issue the highest score first.
+
+    Args:
+        findings: in any order.
+        class_sizes: images of each class: how many a finding about a whole class is about.
+    """
+    sizes = class_sizes or {}
+    rows = [
+        {"finding_id": _finding_id(finding), **asdict(finding), "images": _images_of(finding, sizes)}
+        for finding in findings
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"images": "int64"})
     table["related"] = [list(related) for related in table["related"]]
+    kinds = list(zip(table["severity"], table["issue"], strict=True))
+    totals: Counter[tuple[str, str]] = Counter()
+    for kind, count in zip(kinds, table["images"], strict=True):
+        totals[kind] += count
     keys = pd.DataFrame(
         {
             "severity": table["severity"].map(SEVERITIES.index),
+            "images": [-totals[kind] for kind in kinds],
             "issue": table["issue"].map(list(ISSUES).index),
             "score": -table["score"].astype(float),
             "place": table["path"] + table["label"],
         }
     )
     return table.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+
+
+def _images_of(finding: Finding, class_sizes: Mapping[str, int]) -> int:
+    if finding.images:
+        return finding.images
+    if not finding.image_id:
+        return class_sizes.get(finding.label, 0)
+    return 1 + (len(finding.related) if is_about_copies(finding.issue) else 0)
 
 
 def _finding_id(finding: Finding) -> str:

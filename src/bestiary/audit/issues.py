@@ -60,6 +60,15 @@ _ALL = (
         question="It is left out already. Replace or delete the file.",
     ),
     Issue(
+        "misplaced",
+        "file",
+        title="Images that lie in no class folder",
+        short="Misplaced",
+        effect="They are left out: nothing says what they show.",
+        fix="Move each into the folder of its class.",
+        question=f"{_NOTHING}move the files into the folders of their classes.",
+    ),
+    Issue(
         "label_conflict",
         "copies",
         title="The same picture in different classes",
@@ -216,6 +225,15 @@ _ALL = (
         effect="If one class has more of them, lack of colour gives the class away.",
         fix="Drop them where the class does not need them.",
         question=_QUALITY,
+    ),
+    Issue(
+        "mask",
+        "file",
+        title="Masks beside photos",
+        short="Masks",
+        effect="They are left out: as images they would teach the class a picture of few colours.",
+        fix='Leave them; data.masks = "keep" takes them as images.',
+        question=f"{_NOTHING}they are left out.",
     ),
     Issue(
         "other_files",

@@ -30,7 +30,7 @@ from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import Finding, findings_table
 from bestiary.audit.gates import why_no_gain, why_no_outliers, why_no_shortcuts
-from bestiary.audit.issues import is_about_copies
+from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.audit.labels.gate import SMALL_NOISE, probe_skill, why_noise_is_not_stated, why_not_judged
 from bestiary.audit.labels.label_errors import ceiling, class_quality, find_label_errors, noise_rate
 from bestiary.audit.labels.out_of_fold import FOLDS_C, FREER_C, OutOfFold, out_of_fold_probabilities
@@ -138,7 +138,10 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
             found += [] if outliers is None else outliers.result()
     reasons = [why_no_shortcuts(images["label"], groups), "" if seen is None else why_no_outliers(groups)]
     summary["not_checked"] = [reason for reason in reasons if reason]
-    table = findings_table(finding for finding in found if not _is_answered(finding, subject.decisions))
+    table = findings_table(
+        (finding for finding in found if not _is_answered(finding, subject.decisions)),
+        class_sizes=images["label"].value_counts().to_dict(),
+    )
     summary |= {
         "images": len(images),
         "classes": len(class_names),
@@ -288,7 +291,9 @@ def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
         images = set(rows["image_id"]) - {""}
         if is_about_copies(str(issue)):
             images = images.union(*rows["related"])
-        counts[str(issue)] = {"findings": len(rows), "images": len(images)}
+        # Of files that one finding names, the table has the number alone.
+        about = int(rows["images"].sum()) if ISSUES[str(issue)].about == "file" else len(images)
+        counts[str(issue)] = {"findings": len(rows), "images": about}
     return counts
 
 
@@ -308,7 +313,7 @@ class _Clock:
 def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
     """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
     settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 12"])
+    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 13"])
 
 
 def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:

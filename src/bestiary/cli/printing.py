@@ -26,6 +26,7 @@ _CACHED = "*"
 _SIGNIFICANT = 0.05
 _WIDEST = 100_000
 _SHOWN = 20
+_NAMED = 3
 _DEMO_FOOTNOTE = """
 A file counts under every kind that is true of it: a train image copied into test is a leak and a duplicate. A false
 alarm is a finding that names nothing planted with its kind. Two digits that look alike by chance count as one; so does,
@@ -133,33 +134,56 @@ def _missing(value: Any) -> bool:
 
 
 def print_findings(table: "pd.DataFrame") -> None:
-    """Counts by issue, then the most urgent findings, a line each."""
+    """A line for each kind of findings, in the order of what they would change: how many, the first, what to do."""
     if table.empty:
         print("no findings")
         return
-    counts = table.groupby(["issue", "severity"], sort=False).size()
-    rows = [(*key, f"{count:,}") for key, count in counts.items()]
-    print_table(("issue", "severity", "findings"), rows, numbers=["findings"])
-    print()
-    for row in table.head(_SHOWN).itertuples():
-        where = row.path or (f"class {row.label}" if row.label else "all images")
+    rows = [
+        (
+            str(severity),
+            str(issue),
+            f"{len(group):,}",
+            f"{int(group['images'].sum()):,}",
+            _kind_in_words(str(issue), group),
+        )
+        for (severity, issue), group in table.groupby(["severity", "issue"], sort=False)
+    ]
+    print_table(
+        ("severity", "issue", "findings", "images", "what, and what to do"), rows, numbers=["findings", "images"]
+    )
+    print("\naudit.csv has them all; `bestiary review` goes through them")
+
+
+def _kind_in_words(issue: str, findings: "pd.DataFrame") -> str:
+    """The only finding in its own words; of several the first names, and the fix."""
+    from bestiary.audit.issues import ISSUES
+
+    def place(row: Any) -> str:
         label = f"{row.label} -> {row.suggestion}" if row.suggestion else row.label
-        shown = f"  [{label}]" if row.path and label else ""
-        print(on_one_line(f"{row.severity:6}  {row.issue}  {where}{shown}  {row.reason}"))
-    if len(table) > _SHOWN:
-        print(f"... and {len(table) - _SHOWN:,} more, in audit.csv; `bestiary review` goes through them")
+        return f"{row.path} [{label}]" if row.path and label else row.path or (f"class {row.label}" if row.label else "all images")
+
+    first = list(findings.head(_NAMED).itertuples())
+    if ISSUES[issue].about == "file" and len(findings) <= _NAMED:
+        # What is said of many files in one finding names them, and the fix.
+        return "; ".join(str(row.reason) if row.images > 1 else f"{place(row)}: {row.reason}" for row in first)
+    if len(findings) == 1:
+        return f"{place(first[0])}: {first[0].reason}"
+    more = ", ..." if len(findings) > _NAMED else ""
+    return f"{', '.join(map(place, first))}{more}: {ISSUES[issue].fix}"
 
 
 def print_index(table: "pd.DataFrame") -> None:
-    """How many images a class has, then the first files that were left out, with the reason."""
+    """How many images a class has, then why files were left out, a line a reason with the first of them."""
     read, left_out = table[table["error"] == ""], table[table["error"] != ""]
     counts = read["label"].value_counts()
     print_table(("class", "images"), [(name, f"{count:,}") for name, count in counts.items()], numbers=["images"])
     print(f"\n{counted(len(read), 'image')}, {counted(len(left_out), 'file')} left out")
-    for row in left_out.head(_SHOWN).itertuples():
-        print(on_one_line(f"  {row.path}: {row.error}"))
-    if len(left_out) > _SHOWN:
-        print(f"  ... and {len(left_out) - _SHOWN:,} more, in index.parquet")
+    reasons = left_out.groupby("error", sort=False)
+    for error, rows in list(reasons)[:_SHOWN]:
+        first = ", ".join(rows["path"].head(_NAMED)) + (", ..." if len(rows) > _NAMED else "")
+        print(on_one_line(f"  {first}: {error}" if len(rows) == 1 else f"  {len(rows):,} files ({first}): {error}"))
+    if len(reasons) > _SHOWN:
+        print(f"  ... and {len(reasons) - _SHOWN:,} more reasons, in index.parquet")
 
 
 def print_proposal(found: "Proposal", config: Path) -> None:

@@ -39,6 +39,9 @@ class DataConfig(_Section):
     top_folders: Literal["auto", "classes", "splits"] = Field(
         "auto", description="folder only: what its folders are; auto: splits where their names say so, else classes"
     )
+    masks: Literal["leave_out", "keep"] = Field(
+        "leave_out", description="folder only: pictures of few colours beside photos of the same name; keep: as images"
+    )
     path_column: str = Field("path", description="table only: the column of image paths")
     label_column: str = Field("label", description="table only: the column of labels")
     split_column: str = Field(

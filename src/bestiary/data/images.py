@@ -65,6 +65,10 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, RuntimeError, LookupError, ArithmeticError)
 _DAMAGED_BLOCKS = (struct.error, zlib.error)
 
+EMPTY_FILE = "empty file (0 bytes)"
+LFS_POINTER = "Git LFS pointer, and the photo itself is not here: run `git lfs pull`"
+_LFS_BEGINS = b"version https://git-lfs.github.com/spec/"
+
 # More than any image within the limit of pixels has: a video, a disk image. Reading it would fill the memory.
 _MOST_BYTES = 1 << 31
 
@@ -165,9 +169,11 @@ def _bytes(value: object) -> bytes:
 def _decode(data: bytes) -> tuple[Image.Image, Image.Image, str]:
     """The image as it is stored, wholly decoded; the same as RGB; and its format."""
     if not data:
-        raise ImageError("empty file (0 bytes)")
+        raise ImageError(EMPTY_FILE)
     try:
         container = open_container(data)
+        if container is None and data.startswith(_LFS_BEGINS):
+            raise ImageError(LFS_POINTER)
         if container is None:
             raise ImageError(f"not an image that bestiary reads ({', '.join(FORMATS)})")
         image = _stored(container)

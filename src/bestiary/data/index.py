@@ -25,6 +25,7 @@ from bestiary.data.datasets import data_root, is_named_set, is_table
 from bestiary.data.folders.walk import BAD_FOLDER_NAME
 from bestiary.data.images import ImageFacts, exif_block, inspect, read_bytes
 from bestiary.data.listing import NO_IMAGES, Listed, list_files
+from bestiary.data.masks import MASK_FILE, find_masks
 from bestiary.data.parallel import in_order
 from bestiary.errors import ConfigError, DataError, ImageError
 from bestiary.progress import SILENT, Progress
@@ -64,6 +65,8 @@ def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progr
             rows.append(row)
             task.advance()
     index = pd.DataFrame(rows)
+    if data.masks == "leave_out" and not is_table(data.path):
+        index["error"] = index["error"].mask(find_masks(index, root, previous=previous), MASK_FILE)
     if data.burst_s:
         index["burst"] = _bursts(index, data)
     index.insert(0, "image_id", _unique_ids(index))
@@ -172,8 +175,8 @@ def _where_classes_may_lie(files: Sequence[str], path: str) -> str:
 
 
 def stands_for_no_image(index: pd.DataFrame) -> pd.Series:
-    """Which rows are no lost images: hidden and system files, files beside photos, folders without images: booleans."""
-    return index["error"].isin(NO_IMAGES)
+    """Which rows are no lost images: system files, files and masks beside photos, folders without images: booleans."""
+    return index["error"].isin([*NO_IMAGES, MASK_FILE])
 
 
 def readable(index: pd.DataFrame) -> pd.DataFrame:

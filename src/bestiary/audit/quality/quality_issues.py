@@ -170,7 +170,7 @@ def _typical(issue: str, images: pd.DataFrame, flagged: _Bools, scores: npt.NDAr
         f"{ISSUES[issue].short}: {int(flagged.sum()):,} of {len(images):,} images, {100 * flagged.mean():.0f} %. "
         "That is typical of this set; the images are not listed one by one."
     )
-    return Finding(issue, "low", float(scores[flagged].mean()), "check", reason)
+    return Finding(issue, "low", float(scores[flagged].mean()), "check", reason, images=int(flagged.sum()))
 
 
 def _why_dark(_: pd.DataFrame, values: pd.DataFrame) -> list[str]:
