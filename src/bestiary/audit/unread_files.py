@@ -180,8 +180,8 @@ def _ending(path: str) -> str:
 
 
 def _endings(paths: Sequence[str]) -> str:
-    counts = Counter(_ending(path) or "no ending" for path in sorted(paths))
-    named = [ending for ending, _ in counts.most_common()]
+    counts = Counter(_ending(path) or "no ending" for path in paths)
+    named = sorted(counts, key=lambda ending: (-counts[ending], ending))
     return ", ".join(named[:_MOST_ENDINGS]) + (", ..." if len(named) > _MOST_ENDINGS else "")
 
 
