@@ -309,7 +309,8 @@ def test_labels_that_a_person_confirmed_are_said_to_count_as_correct(make_study,
         ),
         (
             {"difference": None},
-            "would have a copy in training (mean of 5 splits). In this study all copies that were found are in one split.",
+            "would have a copy in training (mean of 5 splits). In this study all copies that were found are in one "
+            "split.",
         ),
     ],
 )

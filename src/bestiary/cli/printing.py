@@ -160,7 +160,11 @@ def _kind_in_words(issue: str, findings: "pd.DataFrame") -> str:
 
     def place(row: Any) -> str:
         label = f"{row.label} -> {row.suggestion}" if row.suggestion else row.label
-        return f"{row.path} [{label}]" if row.path and label else row.path or (f"class {row.label}" if row.label else "all images")
+        return (
+            f"{row.path} [{label}]"
+            if row.path and label
+            else row.path or (f"class {row.label}" if row.label else "all images")
+        )
 
     first = list(findings.head(_NAMED).itertuples())
     if ISSUES[issue].about == "file" and len(findings) <= _NAMED:
