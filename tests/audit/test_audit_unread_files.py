@@ -62,7 +62,7 @@ def test_each_kind_is_one_finding_with_its_number_names_and_fix(root: Path) -> N
         "4 masks beside photos are left out (b/0.png, b/1.png, b/2.png, ...): data.masks": ("mask", "low", 4, "b"),
         "8 files of an image's name beside it, .json, .xml (a/0.xml, ": ("other_files", "low", 8, ""),
         "3 files that are no images, .csv, .py, .txt (labels.csv, ": ("other_files", "low", 3, ""),
-        "4 files that macOS wrote beside photos (b/._0.jpg, ": ("other_files", "low", 4, "b"),
+        "4 files that macOS wrote beside photos (b/._0.jpg, ": ("other_files", "low", 4, ""),
         "left out: truncated image": ("unreadable", "medium", 1, "a"),
     }  # fmt: skip
     for words, facts in expected.items():

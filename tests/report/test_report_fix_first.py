@@ -92,6 +92,8 @@ def findings_of_every_kind(index: pd.DataFrame) -> list[Finding]:
             found.append(Finding(issue, "medium", 0.5, "collect", f"about {issue}", label=row.label))
         elif issue == "unreadable":
             found.append(Finding(issue, "high", 1.0, "drop", "left out: torn", image_id="gone", path="0/gone.png"))
+        elif ISSUES[issue].about == "file":
+            found.append(Finding(issue, "low", 0.0, "check", f"about {issue}", image_id="gone", path="0/gone.png"))
         elif issue == "label_error":
             values = {"suggestion": "sheep", "p_label": 0.014, "p_suggestion": 0.962, "action": "relabel"}
             found.append(finding_of(issue, row, others, severity="high", **values))

@@ -47,7 +47,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, make_shapes: Callable[..
     dogs = [f"dog/{number:03d}.png" for number in range(3)]
     suspicion: dict[str, Any] = {"issue": "label_error", "severity": "high", "action": "relabel"}
     findings = [
-        finding("cat/cut.png", issue="unreadable", severity="high", score=1.0, action="fix"),
+        finding("cat/cut.png", issue="unreadable", severity="high", score=1.0, action="fix", images=3),
         finding(
             "cat/000.png",
             **suspicion,
@@ -68,7 +68,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, make_shapes: Callable[..
             cluster_id="c1",
         ),
         finding("cat/001.png", issue="outlier", severity="medium", score=0.5, action="check"),
-        Finding(issue="shortcut", severity="low", score=0.5, action="check", reason="by size", label=HOSTILE),
+        Finding(issue="shortcut", severity="low", score=0.5, action="check", reason="by size", label=HOSTILE, images=5),
         finding("cat/000.png", issue="blurry", severity="low", score=0.5, action="check"),
     ]
     write_findings(folder, findings_table(findings), fingerprint=marked("made", index))

@@ -123,6 +123,6 @@ def test_a_drop_taken_back_leaves_what_was_accepted_before_it(before: Correction
 
 def test_issues_of_an_image_are_those_that_are_asked_about_one() -> None:
     assert set(ISSUES) - set(IMAGE_ISSUES) == {
-        *("unreadable", "other_files"),
+        *("unreadable", "misplaced", "mask", "other_files"),
         *("shortcut", "similar_classes", "rare_class", "small_class", "imbalance"),
     }
