@@ -222,7 +222,7 @@ def test_issues_that_no_audit_finds_are_refused_by_who_knows_them(tmp_path: Path
     head, first, second = str(caught.value).split("\n  ")
     assert head == "corrections.csv: 2 rows have to be fixed"
     assert first.startswith(
-        "line 2 (a): issues names 'drak', which no audit finds: did you mean 'dark'? there are unreadable, label_con"
+        "line 2 (a): issues names 'drak', which no audit finds: did you mean 'dark'? there are unreadable, misplace"
     )
     assert second.startswith("line 4 (c): issues names 'elephant!', which no audit finds: there are unreadable, ")
     refuse_unknown_issues(rows, {"dark", "drak", "elephant!", "x"})

@@ -12,6 +12,7 @@ from bestiary.audit.findings import Finding, findings_table, write_findings
 from bestiary.audit.issues import ISSUES
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.saved import write_corrections
+from bestiary.data.masks import MASK_FILE
 from bestiary.errors import CorrectionsError
 from bestiary.report.album import Album
 from bestiary.report.contents.as_given import as_given_table
@@ -474,6 +475,7 @@ def test_corrections_are_laid_over_and_left_out_files_are_not_mixed_with_dropped
     rows = list(study.index.itertuples())
     index = study.index.copy()
     index.loc[3, "error"] = "file is torn"
+    index.loc[4, "error"] = MASK_FILE
     write_table(study.folder / "index.parquet", index)
     write_corrections(
         study.folder,
@@ -486,11 +488,12 @@ def test_corrections_are_laid_over_and_left_out_files_are_not_mixed_with_dropped
     )
     record = read_study(study.snapshot)
     assert record.index.set_index("image_id").loc[rows[0].image_id, ["label", "label_given"]].tolist() == ["dog", "cat"]
-    assert record.unreadable["path"].tolist() == [rows[3].path]
+    assert record.unreadable["path"].tolist() == [rows[3].path, rows[4].path]
     assert record.dropped["path"].tolist() == [rows[1].path]
     page = read_page(write_report(study.snapshot))
-    assert "1\u00a0file could not be used. 1\u00a0image was dropped in a review." in page.text
-    assert "1 left out, 1 dropped" in page.text
+    assert "1\u00a0file could not be used. 1\u00a0file is no image: masks, files that accompany" in page.text
+    assert "1\u00a0image was dropped in a review." in page.text
+    assert "2 left out, 1 dropped" in page.text
     assert "3\u00a0images were reviewed so far: 1 kept as they are, 1 relabelled and 1 dropped." in page.text
     assert "1\u00a0further decision was skipped, because its image is gone." in page.text
     assert "dropped in corrections.csv (by ann)" in page.text

@@ -68,12 +68,12 @@ def find_masks(index: pd.DataFrame, root: Path, *, previous: pd.DataFrame | None
 def _pairs(index: pd.DataFrame) -> Iterator[tuple[int, int]]:
     """Rows of what may be a mask by its name and shape, each with the row of its photo."""
     stems = [os.path.splitext(path)[0].casefold() for path in index["path"]]
-    read = (index["error"] == "") | (index["error"] == MASK_FILE)
-    may_be = (index["format"].isin(_MASK_FORMATS) & read).tolist()
+    is_read = index["error"].isin(["", MASK_FILE])
+    read, may_be = is_read.tolist(), (index["format"].isin(_MASK_FORMATS) & is_read).tolist()
     photos: dict[str, int] = {}
     images: dict[str, int] = {}
     for row, stem in enumerate(stems):
-        if read.iloc[row]:
+        if read[row]:
             images.setdefault(stem, row)
             if not may_be[row]:
                 photos.setdefault(stem, row)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bestiary.config.schema import SPLITS
+from bestiary.data.index import stands_for_no_image
 from bestiary.data.splits.folds import small_validation
 from bestiary.report.figures import plots
 from bestiary.report.parts import Part, Plot, Table, Text, draw_plot
@@ -36,7 +37,9 @@ def sample_ids(study: StudyRecord, *, per_class: int) -> dict[str, list[str]]:
 
 def data_lead(study: StudyRecord) -> Text:
     """How many images and classes there are, what was left out, and how many files are exact copies."""
-    images, left_out, dropped = study.readable, len(study.unreadable), len(study.dropped)
+    images, dropped = study.readable, len(study.dropped)
+    no_images = int(stands_for_no_image(study.unreadable).sum())
+    lost = len(study.unreadable) - no_images
     counts = images["label"].value_counts()
     text = f"{counted(len(images), 'readable image')} in {counted(len(counts), 'class', 'classes')}"
     if counts.nunique() == 1 and len(counts) > 1:
@@ -47,7 +50,10 @@ def data_lead(study: StudyRecord) -> Text:
             f", from {whole(int(counts.iloc[-1]))} ({quoted(str(smallest))}) to {whole(int(counts.iloc[0]))} "
             f"({quoted(str(largest))}) per class"
         )
-    text += f". {counted(left_out, 'file')} could not be used." if left_out else ". No file was left out."
+    text += f". {counted(lost, 'file')} could not be used." if lost else ". No image was left out."
+    if no_images:
+        text += f" {counted(no_images, 'file')} {'is no image' if no_images == 1 else 'are no images'}: masks, files "
+        text += "that accompany images or that systems leave."
     if dropped:
         text += f" {counted(dropped, 'image')} {'was' if dropped == 1 else 'were'} dropped in a review."
     return Text([f"{text} {_exact_copies(images)}"])
