@@ -320,7 +320,26 @@ def test_splits_read_back_equal_with_the_settings_they_were_drawn_with(tmp_path:
     pd.testing.assert_frame_equal(read_splits(tmp_path / "study"), splits)
     assert table_fingerprint(tmp_path / "study" / "splits.parquet") == mark
     assert read_split_settings(tmp_path / "study") == split_settings(config)
-    assert split_settings(config) == {"seed": 4, "test_fraction": 0.2, "val_fraction": 0.1, "use_given": False}
+    assert split_settings(config) == {
+        "seed": 4,
+        "folds": 0,
+        "test_fraction": 0.2,
+        "val_fraction": 0.1,
+        "use_given": False,
+    }
+
+
+def test_other_folds_are_named_and_not_the_fractions_that_follow() -> None:
+    before = split_settings(SplitConfig())
+    assert changed_settings(before, SplitConfig(folds=5)) == ["split.folds was 0 and is 5"]
+    assert changed_settings(split_settings(SplitConfig(folds=5)), SplitConfig(folds=4, seed=1)) == [
+        "split.seed was 0 and is 1",
+        "split.folds was 5 and is 4",
+    ]
+    # Of before there were folds.
+    older = {name: value for name, value in before.items() if name != "folds"}
+    assert changed_settings(older, SplitConfig()) == []
+    assert changed_settings(older, SplitConfig(folds=5)) == ["split.folds was 0 and is 5"]
 
 
 def test_changed_settings_are_named() -> None:

@@ -53,7 +53,7 @@ Counts = npt.NDArray[np.int64]
 _SIDES = np.array(["", *SPLITS], dtype=object)
 _NUMBERS = {side: number for number, side in enumerate(_SIDES)}
 _TRAIN = _NUMBERS["train"]
-_SETTINGS = ("seed", "test_fraction", "val_fraction", "use_given")
+_SETTINGS = ("seed", "folds", "test_fraction", "val_fraction", "use_given")
 
 
 def split_images(
@@ -303,11 +303,15 @@ def changed_settings(previous: Mapping[str, Any] | None, config: SplitConfig) ->
         previous: of `read_split_settings`; None where the file is of an earlier format and does not say.
         config: the study's now.
     """
-    now = split_settings(config)
+    if previous is None:
+        return []
+    now, before = split_settings(config), {"folds": 0, **previous}
+    if now["folds"] != before["folds"]:  # the fractions follow from it
+        now = {name: value for name, value in now.items() if not name.endswith("fraction")}
     return [
-        f"split.{name} was {_toml(previous[name])} and is {_toml(value)}"
+        f"split.{name} was {_toml(before[name])} and is {_toml(value)}"
         for name, value in now.items()
-        if previous is not None and name in previous and previous[name] != value
+        if name in before and before[name] != value
     ]
 
 
