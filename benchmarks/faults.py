@@ -132,7 +132,9 @@ def _copies(folder: Path, planted: Planted, known: Pairs) -> list[Found]:
 def _our_copies(evidence: Evidence) -> tuple[dict[str, list[str]], float]:
     pictures, features = evidence.statistics.grey, evidence.features
     start = time.perf_counter()
-    table = find_duplicates(evidence.images, pictures, features, colours=evidence.statistics.colours)
+    table = find_duplicates(
+        evidence.images, pictures, features, colours=evidence.statistics.colours, load=evidence.pictures
+    )
     seconds = time.perf_counter() - start
     paths = table.merge(evidence.images[["image_id", "path"]], on="image_id")
     return paths.groupby("cluster_id")["path"].apply(list).to_dict(), seconds
@@ -161,7 +163,9 @@ def _labels(folder: Path, kind: str, planted: Planted) -> list[Found]:
     names = sorted(set(images["label"]))
     labels = pd.Categorical(images["label"], categories=names).codes.astype(np.int64)
     wrong = images["path"].isin(planted.labels).to_numpy()
-    clusters = find_duplicates(images, evidence.statistics.grey, features, colours=evidence.statistics.colours)
+    clusters = find_duplicates(
+        images, evidence.statistics.grey, features, colours=evidence.statistics.colours, load=evidence.pictures
+    )
 
     start = time.perf_counter()
     groups = image_groups(images, clusters)

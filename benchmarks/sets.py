@@ -46,7 +46,13 @@ def evidence_of(folder: Path) -> Evidence:
 def clusters_of(evidence: Evidence) -> pd.DataFrame:
     """The clusters of copies, as a study finds them, with `path`."""
     statistics = evidence.statistics
-    table = find_duplicates(evidence.images, statistics.grey, evidence.features, colours=statistics.colours)
+    table = find_duplicates(
+        evidence.images,
+        statistics.grey,
+        evidence.features,
+        colours=statistics.colours,
+        load=evidence.pictures,
+    )
     return table.merge(evidence.images[["image_id", "path"]], on="image_id")
 
 

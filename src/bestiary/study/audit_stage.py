@@ -8,18 +8,22 @@ import time
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.answers import apart_ids
+from bestiary.audit.copies.closer import SIDE
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
 from bestiary.audit.findings import as_csv, write_findings
 from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
 from bestiary.audit.neighbours import Features, Neighbours, nearest
 from bestiary.audit.quality.image_statistics import ImageStatistics, measure_images
+from bestiary.audit.quality.measures import squashed
 from bestiary.audit.run import Subject, audit_fingerprint, run_audit, write_summary
 from bestiary.config.schema import NO_BACKBONE, ModelConfig
 from bestiary.data.index import readable
+from bestiary.data.pixels import load_as_indexed
 from bestiary.errors import BestiaryError, WeightsError
 from bestiary.progress import Progress
 from bestiary.runs.keys import is_local, weights_digest
@@ -41,6 +45,18 @@ class Evidence:
     def statistics(self) -> ImageStatistics:
         """Image statistics."""
         return measure_images(self.images, self._snapshot.data_root, progress=self._progress)
+
+    def pictures(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Larger grey pictures of some images, read again: `(k, 192, 192) uint8`.
+
+        Raises:
+            DataError: a file changed since it was indexed; names it.
+        """
+        rows = self.images.iloc[places]
+        read = (
+            load_as_indexed(self._snapshot.data_root, *row) for row in zip(rows["path"], rows["sha256"], strict=True)
+        )
+        return np.stack([squashed(image, SIDE) for image in read])
 
     @cached_property
     def features(self) -> Features | None:
@@ -109,6 +125,7 @@ def make_clusters(work: Work, key: str) -> None:
         evidence.features,
         neighbours=evidence.neighbours,
         colours=evidence.statistics.colours,
+        load=evidence.pictures,
         progress=work.progress,
     )
     write_duplicates(work.paths.folder, clusters, fingerprint=key)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
+from bestiary.audit.copies.closer import Loader
 from bestiary.audit.copies.kinds_of_copies import Colours, kinds
 from bestiary.audit.copies.medoids import around_medoids
 from bestiary.audit.copies.similarity import similarities
@@ -37,6 +38,7 @@ def find_duplicates(
     *,
     neighbours: Neighbours | None = None,
     colours: Colours | None = None,
+    load: Loader | None = None,
     progress: Progress = SILENT,
 ) -> pd.DataFrame:
     """The clusters of copies among images.
@@ -46,6 +48,7 @@ def find_duplicates(
         pictures: `(n, 64, 64) uint8`, in the order of rows; see `image_statistics`.
         features: `(n, d) float32`; without them only pairs with close hashes are candidates.
         colours: `(n, 3)`, see `kinds_of_copies.kinds`.
+        load: gives larger pictures of rows, `(k, 192, 192) uint8` (see `closer`); without, 64 pixels must do.
         neighbours: of the features, ten or more an image; found here where they are not given.
         progress: counts the pairs compared.
 
@@ -83,6 +86,8 @@ def find_duplicates(
                 np.clip(most_like, 0, 1),
                 colours=None if colours is None else colours[first],
                 least=least,
+                pairs=_most_alike(pairs, similarity, most_like),
+                load=None if load is None else lambda places: load(first[places]),
             )[own],
             "least": np.float32(least),
         }
@@ -106,6 +111,12 @@ def _near_pairs(
     least = near_duplicate_threshold(pictures, pairs)
     copies = similarity >= least
     return pairs[copies], similarity[copies], least
+
+
+def _most_alike(pairs: Pairs, similarity: Values, most_like: Values) -> Pairs:
+    """Of each member the pair with the one that it is most like."""
+    ends = (similarity >= most_like[pairs[:, column]] for column in (0, 1))
+    return pairs[np.logical_or(*ends)]
 
 
 def _of_contents(neighbours: Neighbours, first: npt.NDArray[np.int64], own: npt.NDArray[np.int64]) -> Neighbours | None:
@@ -134,7 +145,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 7"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 8"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:

@@ -10,6 +10,7 @@ needs evidence:
   everywhere: two photos of bottles on a table agree where there is an edge, and have few of them.
 - In a set that is alike throughout, where the near-duplicate threshold had to be raised (see `threshold`), details of
   different pictures agree as well. There the distance to 1 may be a fifth of that of the threshold, at most.
+- Fine detail agrees, too, where larger pictures can be had (see `closer`): textures, and photos of like things.
 - Details are compared in grey. Where members of a cluster are coloured, their colours have to agree, too: a blue bucket
   is no copy of a green one.
 """
@@ -17,7 +18,8 @@ needs evidence:
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.audit.copies.alignment import Pictures, Values
+from bestiary.audit.copies.alignment import Pairs, Pictures, Values
+from bestiary.audit.copies.closer import LEAST_CLOSE, Loader, fine_agreement
 from bestiary.audit.copies.similarity import contrasts
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY
 
@@ -44,8 +46,10 @@ def kinds(
     cluster: npt.NDArray[np.int64],
     most_like: Values,
     *,
-    colours: Colours | None = None,
     least: float,
+    colours: Colours | None = None,
+    pairs: Pairs | None = None,
+    load: Loader | None = None,
 ) -> npt.NDArray[np.object_]:
     """`same_picture` or `same_scene` for each picture, the same within a cluster: `(n,)`.
 
@@ -55,6 +59,8 @@ def kinds(
         most_like: the similarity to the member that it is most like, `(n,) float32`; 0 of one that stands alone.
         colours: `(n, 3)`: `tint_red`, `tint_green` and `saturation` (see `measures`); None: grey pictures.
         least: the near-duplicate threshold of the set.
+        pairs: `(m, 2) int64`, those of one cluster that are most alike: each member stands in one at least.
+        load: gives larger pictures; None: there are none.
     """
     count = int(cluster.max(initial=-1)) + 1
     similarity = np.ones(count, dtype=np.float32)
@@ -69,6 +75,9 @@ def kinds(
         same = (similarity >= SURE) | (detailed >= _DETAILED_SHARE)
     if colours is not None:
         same &= _colours_agree(colours, cluster, count)
+    if pairs is not None and load is not None:
+        due = pairs[same[cluster[pairs[:, 0]]]]
+        np.logical_and.at(same, cluster[due[:, 0]], fine_agreement(pictures, due, load) >= LEAST_CLOSE)
     return np.where(same, SAME_PICTURE, SAME_SCENE).astype(object)[cluster]
 
 

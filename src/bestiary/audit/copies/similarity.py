@@ -37,7 +37,7 @@ from bestiary.progress import SILENT, Progress
 _GLANCE, _COARSE, _WHOLE, _LEAST_ALIKE = (8, 0.6), (12, 0.8), (32, 0.97), 0.85
 # As wholes so alike that no better placement is looked for.
 _SURE = 0.98
-_FINE, _COARSE_SIGMA, _CONTRAST_SIGMA = 1.0, 2.5, 4.0
+DETAILS, AROUND = (1.0, 2.5), 4.0
 # Of 255. A contrast of so little is noise of encoding, and counts less.
 _NOISE = 2.0
 _BLACK, _WHITE = 5, 250
@@ -79,7 +79,7 @@ def similarities(pictures: Pictures, pairs: Pairs, *, progress: Progress = SILEN
 def _compared(pictures: Pictures, pairs: Pairs, whole: Placements, *, alike: npt.NDArray[np.bool_]) -> Values:
     """As wholes where these are alike, and that is enough; else in the best window, as long as that is alike."""
     found = np.zeros(len(pairs), dtype=np.float32)
-    found[alike] = _of_details(*turned(pictures, pairs[alike], whole.turn[alike]))
+    found[alike] = correlation_of_details(*turned(pictures, pairs[alike], whole.turn[alike]))
     rest = np.flatnonzero(found < _SURE)
     side, least = _COARSE
     placements, correlation = best_windows(pictures, pairs[rest], side=side)
@@ -91,23 +91,38 @@ def _compared(pictures: Pictures, pairs: Pairs, whole: Placements, *, alike: npt
 def _in_windows(pictures: Pictures, pairs: Pairs, placements: Placements) -> Values:
     whole, part = turned(pictures, pairs, placements.turn)
     window, inside = cut(whole, refined(whole, part, placements.windows))
-    at_large = [standardised(blurred(picture, _COARSE_SIGMA / 2)) for picture in (window, part)]
+    at_large = [standardised(blurred(picture, DETAILS[1] / 2)) for picture in (window, part)]
     alike = (at_large[0] * at_large[1]).sum(axis=(1, 2)) >= _LEAST_ALIKE
-    return np.where(alike, _of_details(window, part, inside=inside), 0)
+    return np.where(alike, correlation_of_details(window, part, inside=inside), 0)
 
 
-def _of_details(first: Values, second: Values, *, inside: npt.NDArray[np.bool_] | None = None) -> Values:
-    """The correlation of details of pictures about a middle grey, where both have any: `(m,) float32`."""
+def correlation_of_details(
+    first: Values,
+    second: Values,
+    *,
+    inside: npt.NDArray[np.bool_] | None = None,
+    details: tuple[float, float] = DETAILS,
+    around: float = AROUND,
+) -> Values:
+    """The correlation of details of pictures about a middle grey, where both have any: `(m,) float32`.
+
+    Args:
+        first: `(m, side, side) float32`.
+        second: the same, laid over the first.
+        inside: which pixels both have; None: all.
+        details: sigmas in pixels of the band of detail.
+        around: sigma in pixels of the place by whose contrast detail is divided.
+    """
     says = (np.maximum(first, second) < _WHITE - 128) & (np.minimum(first, second) > _BLACK - 128)
     if inside is not None:
         says &= inside
-    one, other = (_details(picture) * says for picture in (first, second))
+    one, other = (_by_contrast(band(picture, *details), around) * says for picture in (first, second))
     lengths = np.sqrt((one * one).sum(axis=(1, 2)) * (other * other).sum(axis=(1, 2)))
     return np.asarray((one * other).sum(axis=(1, 2)) / np.maximum(lengths, 1e-6), dtype=np.float32)
 
 
-def _details(pictures: Values) -> Values:
-    return np.asarray(band(pictures, _FINE, _COARSE_SIGMA) / (contrasts(pictures) + _NOISE), dtype=np.float32)
+def _by_contrast(detail: Values, around: float) -> Values:
+    return detail / (_contrasts_of(detail, around) + _NOISE)
 
 
 def contrasts(pictures: Values) -> Values:
@@ -116,5 +131,8 @@ def contrasts(pictures: Values) -> Values:
     Args:
         pictures: `(m, side, side) float32`, about a middle grey.
     """
-    detail = band(pictures, _FINE, _COARSE_SIGMA)
-    return np.sqrt(np.maximum(blurred(detail * detail, _CONTRAST_SIGMA), 0))
+    return _contrasts_of(band(pictures, *DETAILS), AROUND)
+
+
+def _contrasts_of(detail: Values, around: float) -> Values:
+    return np.sqrt(np.maximum(blurred(detail * detail, around), 0))

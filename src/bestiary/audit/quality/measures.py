@@ -103,6 +103,11 @@ def sketch(image: Image.Image) -> Sketch:
     )
 
 
+def squashed(image: Image.Image, side_px: int) -> npt.NDArray[np.uint8]:
+    """The luminance of an image of mode `RGB` squashed to a square, antialiased: `(side_px, side_px) uint8`."""
+    return np.asarray(image.resize((side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
+
+
 def measure(sketches: Sequence[Sketch]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """Sketches in numbers, `(n, len(COLUMNS)) float32` in their order, and their grey, `(n, 64, 64) uint8`."""
     numbers = np.array([sketched.numbers for sketched in sketches])
