@@ -31,7 +31,7 @@ from bestiary.audit.copies.alignment import (
 from bestiary.audit.copies.similarity import correlation_of_details
 
 SIDE = 192
-# Of planted copies (encoded anew, resized, cropped by 5 %, mirrored, brightened) 1 % of those of flowers fall below, and
+# Of planted copies (encoded anew, resized, cropped by 5 %, mirrored, brightened) 1 % of those of flowers fall below,
 # none of four other sets; photos of like things of one colour have 0.77 at most, second shots of flowers 0.80.
 LEAST_CLOSE = 0.85
 _DETAILS, _AROUND = (1.5, 4.0), 6.0
