@@ -76,7 +76,7 @@ class Bench:
         fit = {
             "model": name, "class_names": self.names, "parameters": {"total": 100, "trainable": 10},
             "seconds": {"fit": 1.5}, "images_per_s": {"pixels": 9.0}, "cached": {}, "epochs": 0, "best_epoch": 0,
-            "choices": {"C": 1.0}, "geometry": {"size_px": 24},
+            "choices": {"C": 1.0}, "geometries": [{"size_px": 24}],
         }  # fmt: skip
         found = logits or self.logits({"val": val, "test": test}, sure=sure, seed=seed)
         write_results(folder, environment={"device": "cpu"}, history=[], fit=fit, logits=found)

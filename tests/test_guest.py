@@ -23,7 +23,8 @@ from bestiary.models.classifier import Classifier
 from bestiary.models.devices import one_thread, seeded
 from bestiary.models.extract.activations import ActivationStores
 from bestiary.models.extract.features import feature_table
-from bestiary.models.heads import Head, fit_linear_probe
+from bestiary.models.heads import Head
+from bestiary.models.linear_probe import fit_linear_probe
 from bestiary.models.partial.boundary import cut
 from bestiary.models.sweep import Matrix, fit_heads, propose_heads
 from bestiary.models.training.batches import ActivationSource, FeatureSource, PixelSource
@@ -189,8 +190,9 @@ def test_fitting_heads_changes_nothing() -> None:
         sweep={"configurations": 4},
     )  # fmt: skip
     features = feature_table(build_backbone(config), table(photos(24, 24)), precision="fp32")
-    fit_linear_probe((features.plain, LABELS), (features.plain, LABELS), class_count=3)
-    matrix = Matrix(features.views, LABELS, features.plain, LABELS, 3)
+    groups = np.arange(len(LABELS))
+    fit_linear_probe(features.views, LABELS, groups, class_count=3)
+    matrix = Matrix(features.views, LABELS, features.plain, LABELS, 3, groups)
     fit_heads(propose_heads(config), matrix, workers=1)
     source = FeatureSource(features, LABELS)
     with seeded(3):
@@ -202,7 +204,7 @@ def test_fitting_heads_changes_nothing() -> None:
 @pytest.mark.usefixtures("unchanged")
 def test_other_processes_that_fit_heads_change_nothing() -> None:
     features = np.random.default_rng(0).normal(0, 1, (24, 6)).astype(np.float32)
-    matrix = Matrix((features,), LABELS, features, LABELS, 3)
+    matrix = Matrix((features,), LABELS, features, LABELS, 3, np.arange(len(LABELS)))
     fit_heads(propose_heads(model(epochs=2, sweep={"configurations": 6})), matrix, workers=2)
 
 

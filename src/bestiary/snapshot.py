@@ -127,7 +127,7 @@ class Snapshot:
 
         Args:
             made: attributes by name: `index`, `clusters_found`, `findings`, `summary`, `splits_table`, `folds`,
-                `comparison`.
+                `comparison`, `refit`.
         """
         for name, value in made.items():
             for derived in _FOLLOWS.get(name, ()):
@@ -242,6 +242,11 @@ class Snapshot:
             return {}
         content = read_json(self.paths.folds_summary)
         return content if isinstance(content, dict) else {}
+
+    @cached_property
+    def refit(self) -> dict[str, Any]:
+        """What `refit.json` of the exported model holds, put here by its stage; empty where there is none."""
+        return {}
 
     @cached_property
     def comparison(self) -> dict[str, Any]:

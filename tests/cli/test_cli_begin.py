@@ -81,13 +81,13 @@ def test_models_are_picked_and_added_on_the_command_line(shapes: Path, tmp_path:
 def test_set_adds_a_model(shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(["init", str(shapes), "--out", str(out), "--set", "models.new.backbone=resnet18"]) == 0
-    assert list(models_of(out)) == ["majority", "lite0-probe", "lite2-probe", "new"]
+    assert list(models_of(out)) == ["majority", "lite1-probe", "lite2-probe", "lite1-lite2", "new"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "lite2-prob"], ["--model lite2-prob", "did you mean 'lite2-probe'?", "majority, lite0-probe"]),
+        (["--model", "lite2-prob"], ["--model lite2-prob", "did you mean 'lite2-probe'?", "majority, lite1-probe"]),
         (["--model", "resnet5O"], ["--model resnet5O", "did you mean", "resnet50"]),
         (["--model", "resnet18.a9_in1k"], ["no such weights of resnet18", "resnet18.a1_in1k"]),
         (["--set", "models.new.backbone=resnet5O"], ["backbone = 'resnet5O'", "resnet50"]),

@@ -100,7 +100,7 @@ def test_set_overrides_one_value(override: str, read, value: object) -> None:
 def test_set_resolves_what_follows_from_it() -> None:
     config = load_config(recipe="quick", overrides=["models.lite2-probe.head.hidden=512"])
     assert config.models["lite2-probe"].optimizer.name == "adam"
-    assert config.models["lite0-probe"].optimizer.name == "lbfgs"
+    assert config.models["lite1-probe"].optimizer.name == "lbfgs"
 
 
 def test_later_override_wins() -> None:
@@ -111,7 +111,10 @@ def test_later_override_wins() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("models.lite9.head.hidden=5", ["'lite9'", "majority, lite0-probe, lite2-probe", "models.lite9.backbone=NAME"]),
+        (
+            "models.lite9.head.hidden=5",
+            ["'lite9'", "lite1-probe, lite2-probe, lite1-lite2", "models.lite9.backbone=NAME"],
+        ),
         ("models.lite2-prob.epochs=5", ["no model named 'lite2-prob': did you mean 'lite2-probe'?"]),
         ("models.new=5", ["models.new", "section of keys"]),
         ("models.new={epochs=5}", ["no model named 'new'", "models.new.backbone=NAME"]),
@@ -210,17 +213,17 @@ def test_a_recipe_s_name_goes_before_a_backbone_of_that_name() -> None:
 
 
 def test_overrides_reach_the_models_that_were_picked_and_added() -> None:
-    config = load_config(models=["lite0-probe", "resnet18"], overrides=["models.resnet18.epochs=3", "split.seed=4"])
+    config = load_config(models=["lite1-probe", "resnet18"], overrides=["models.resnet18.epochs=3", "split.seed=4"])
     assert (config.models["resnet18"].epochs, config.split.seed) == (3, 4)
-    with pytest.raises(ConfigError, match=r"no model named 'lite2-probe'.*there are lite0-probe, resnet18"):
-        load_config(models=["lite0-probe", "resnet18"], overrides=["models.lite2-probe.epochs=3"])
+    with pytest.raises(ConfigError, match=r"no model named 'lite2-probe'.*there are lite1-probe, resnet18"):
+        load_config(models=["lite1-probe", "resnet18"], overrides=["models.lite2-probe.epochs=3"])
 
 
 @pytest.mark.parametrize(
     ("models", "words"),
     [
         (["resnet18.a1", "resnet18-a1"], "--model resnet18-a1: there is a model named 'resnet18-a1' already"),
-        ([""], "use letters"),
+        ([""], "give backbone"),
         (["..."], "use letters"),
         (["resnet18", "ResNet18"], "differ only in case"),
     ],
@@ -247,5 +250,5 @@ def test_the_origin_of_a_fault_names_the_options_that_changed_the_recipe() -> No
 )
 def test_set_adds_a_model_where_it_gives_the_backbone(overrides: list[str]) -> None:
     config = load_config(recipe="quick", overrides=overrides)
-    assert list(config.models) == ["majority", "lite0-probe", "lite2-probe", "new"]
+    assert list(config.models) == ["majority", "lite1-probe", "lite2-probe", "lite1-lite2", "new"]
     assert (config.models["new"].backbone, config.models["new"].epochs) == ("resnet18", 3)

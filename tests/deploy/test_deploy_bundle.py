@@ -9,15 +9,17 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from bestiary import predict
 from bestiary.config.schema import ModelConfig
 from bestiary.deploy import export as exporting
 from bestiary.deploy import predictor as predicting
 from bestiary.deploy.bundle import read_bundle
 from bestiary.deploy.export import export_model, load_classifier
 from bestiary.errors import BundleError
-from bestiary.models.backbones import preprocessing_from
+from bestiary.models.backbones import preprocessings_from
 from bestiary.models.classifier import Portable
 from bestiary.snapshot import Snapshot
+from bestiary.store.hashing import sha256_bytes
 from bestiary.study.study import Study
 from tests.engines_here import needs_openvino
 
@@ -44,13 +46,13 @@ def test_onnxruntime_gives_the_probabilities_of_torch(bundle_folder: Path) -> No
     import torch
 
     bundle = read_bundle(bundle_folder)
-    pixels = random_pixels(bundle.geometry.size_px)
+    pixels = random_pixels(bundle.inputs[0].geometry.size_px)
     session = onnxruntime.InferenceSession(str(bundle_folder / "model.onnx"), providers=["CPUExecutionProvider"])
     (probabilities,) = session.run(["probabilities"], {"pixels": pixels})
     model = ModelConfig.model_validate(bundle.content["config"])
-    preprocessing = preprocessing_from(bundle.content["preprocessing"])
+    preprocessings = preprocessings_from(bundle.content["inputs"])
     classifier = load_classifier(
-        bundle_folder / "model.safetensors", model, preprocessing, class_count=len(bundle.class_names)
+        bundle_folder / "model.safetensors", model, preprocessings, class_count=len(bundle.class_names)
     )
     with torch.inference_mode():
         expected = Portable(classifier)(torch.from_numpy(pixels)).numpy()
@@ -60,13 +62,13 @@ def test_onnxruntime_gives_the_probabilities_of_torch(bundle_folder: Path) -> No
 
 def test_without_openvino_torch_predicts_the_same(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = read_bundle(bundle_folder)
-    pixels = random_pixels(bundle.geometry.size_px)
-    (with_openvino,) = predicting.load_network(bundle, batch_size=len(pixels))([pixels])
+    pixels = random_pixels(bundle.inputs[0].geometry.size_px)
+    (with_openvino,) = predicting.load_network(bundle, batch_size=len(pixels))([[pixels]])
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else find(name, *rest)
     )
-    (without,) = predicting.load_network(bundle, batch_size=len(pixels))([pixels])
+    (without,) = predicting.load_network(bundle, batch_size=len(pixels))([[pixels]])
     np.testing.assert_allclose(with_openvino, without, atol=0.03 if bundle.precision == "bf16" else 1e-4)
 
 
@@ -88,9 +90,23 @@ def test_the_card_is_what_the_hub_reads(bundle_folder: Path, finished: Study) ->
 
 def test_another_format_is_refused(bundle_folder: Path) -> None:
     file = bundle_folder / "bundle.json"
-    file.write_text(file.read_text().replace('"format": 1', '"format": 99'))
+    file.write_text(file.read_text().replace('"format": 2', '"format": 99'))
     with pytest.raises(BundleError, match="format 99"):
         read_bundle(bundle_folder)
+
+
+def test_a_bundle_of_the_format_before_is_read_and_predicts_the_same(bundle_folder: Path, finished: Study) -> None:
+    photo = next(finished.data_root.glob("*/*.png"))
+    now = predict(bundle_folder, photo)
+    file = bundle_folder / "bundle.json"
+    content = json.loads(file.read_text())
+    (only,) = content.pop("inputs")
+    before = {**content, "format": 1, "preprocessing": {key: only[key] for key in ("geometry", "mean", "std")}}
+    del before["sha256"], before["refit"]
+    stated = sha256_bytes(json.dumps(before, sort_keys=True).encode())
+    file.write_text(json.dumps({**before, "sha256": stated}))
+    assert read_bundle(bundle_folder).inputs[0].name == "pixels"
+    assert predict(bundle_folder, photo).equals(now)
 
 
 def test_export_replaces_an_earlier_bundle_whole(bundle_folder: Path, finished: Study) -> None:

@@ -17,6 +17,7 @@ from bestiary.deploy.card_facts import (
     CardFigure,
     ChoiceFacts,
     LabelFacts,
+    RefitFacts,
     SplitFacts,
     WeakClass,
     card_facts,
@@ -40,14 +41,14 @@ AS_THEY_CAME = LabelFacts(relabelled=0, dropped=0, test_relabelled=0, test_dropp
 GEOMETRY = {"size_px": 224, "fit": "crop", "interpolation": "bicubic", "crop_fraction": 0.875}
 FACTS = CardFacts(
     model="probe",
-    backbone="resnet18",
+    backbones=("resnet18",),
     weights="hub",
     trainable="head",
     parameters=11_181_642,
     parameters_trained=5_130,
     bestiary_version="0.1.0",
     class_names=("cat", "dog"),
-    geometry=GEOMETRY,
+    geometries=(GEOMETRY,),
     data_name="photos",
     split=DRAWN,
     labels=AS_THEY_CAME,
@@ -206,7 +207,7 @@ def run_of(class_names: list[str], **metrics: Any) -> RunRecord:
     per_class[0] = {"class_name": class_names[0], "f1": 0.0, "support": 0}
     status = RunStatus("probe", "frozen", "done", "feed", "", "", "0.1.0")
     model = {"backbone": "resnet18", "weights": "hub", "trainable": "head"}
-    fit = {"class_names": class_names, "parameters": {"total": 10, "trainable": 2}, "geometry": GEOMETRY, **metrics}
+    fit = {"class_names": class_names, "parameters": {"total": 10, "trainable": 2}, "geometries": [GEOMETRY], **metrics}
     found = {
         "val": figures,
         "test": {**figures, "per_class": per_class},
@@ -241,7 +242,7 @@ def facts_of(run: RunRecord, index: pd.DataFrame, splits: pd.DataFrame, **split:
     config = parse_config(
         {"data": {"path": "x/photos"}, "split": split, "models": {"probe": {"backbone": "resnet18"}}}, origin="test"
     )
-    return card_facts(run, config=config, comparison=COMPARISON, index=index, splits=splits)
+    return card_facts(run, config=config, comparison=COMPARISON, index=index, splits=splits, refit={})
 
 
 @pytest.mark.parametrize(("classes", "there"), [(2, False), (3, False), (4, True)])
@@ -284,10 +285,30 @@ def test_label_facts_count_all_images_and_those_of_test():
 
 
 def test_choices_are_those_of_the_run():
-    run = run_of(["cat", "dog"], choices={"C": 0.1, "tried": [{}] * 5, "heads": [{}] * 24}, best_epoch=3, epochs=5)
+    on = {"images": 1832, "folds": 5, "repeats": 1}
+    choices = {"C": 0.1, "tried": [{}] * 7, "chosen_on": on, "heads": [{}] * 24}
+    run = run_of(["cat", "dog"], choices=choices, best_epoch=3, epochs=5)
     assert facts_of(run, index_of(), splits_of()).choices == ChoiceFacts(
-        ("the head, out of 24", "the regularisation of the head (C = 0.1, out of 5)", "the epoch (3 of 5)"), 1, "probe"
+        ("the head, out of 24", "the epoch (3 of 5)"),
+        1,
+        "probe",
+        ("the regularisation of the head (C = 0.1; 7 tried in 5 folds of 1,832 training images)",),
     )
+
+
+def test_a_refitted_model_says_on_what_and_how_far_it_agrees_with_the_measured_one(tmp_path: Path):
+    refit = RefitFacts(images=2618, images_before=1832, test_images=524, test_agreed=521)
+    text = " ".join(card_of(tmp_path, replace(FACTS, refit=refit)).text.split())
+    assert "The figures are of the model that was fitted on 1,832 images." in text
+    assert "fitted once more, with what had been chosen, on 2,618 images" in text
+    assert "agree on 99.4% of the 524 test images" in text
+    assert "once more" not in card_of(tmp_path, FACTS).text
+
+
+def test_choices_within_train_are_not_said_to_be_made_on_validation():
+    words = choice_sentences("a", ChoiceFacts(made=(), rivals=0, best="a", within_train=("the regularisation",)))
+    assert words.startswith("Chosen within the training images: the regularisation.")
+    assert "on validation" not in words
 
 
 def test_the_card_of_given_splits_with_copies_and_corrections(tmp_path: Path) -> None:

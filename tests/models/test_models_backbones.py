@@ -136,7 +136,7 @@ def test_vgg_keeps_positions_as_the_notebook_does():
 
 
 def test_preprocessing_comes_from_the_architecture_and_the_config_overrides_geometry_alone():
-    plain = build_backbone(model("resnet18")).preprocessing
+    plain = build_backbone(model("resnet18", pixels={"crop_fraction": "weights"})).preprocessing
     assert (plain.mean, plain.std) == IMAGENET
     assert (plain.geometry.size_px, plain.geometry.fit) == (224, "crop")
     assert plain.geometry.crop_fraction == pytest.approx(timm.get_pretrained_cfg("resnet18").crop_pct)
@@ -149,6 +149,21 @@ def test_preprocessing_comes_from_the_architecture_and_the_config_overrides_geom
         "mean": list(IMAGENET[0]),
         "std": list(IMAGENET[1]),
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 1.0),
+        ({"pixels": {"size_px": 96}}, 1.0),
+        ({"pixels": {"crop_fraction": "weights"}}, 0.95),
+        ({"pixels": {"crop_fraction": 0.8}}, 0.8),
+        ({"trainable": "last:1 stage"}, 0.95),
+        ({"trainable": "all"}, 0.95),
+    ],
+)
+def test_a_frozen_backbone_sees_the_whole_short_side_unless_told_otherwise(changes, expected):
+    assert build_backbone(model("resnet18", **changes)).preprocessing.geometry.crop_fraction == pytest.approx(expected)
 
 
 def test_normalise_is_the_stated_formula():

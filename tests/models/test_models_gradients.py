@@ -208,7 +208,7 @@ def portable(run, config, images, root, folder):
     plain = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(plain, folder / "model.safetensors")
     preprocessing = network.backbone.preprocessing
-    loaded = load_classifier(folder / "model.safetensors", config, preprocessing, class_count=3)
+    loaded = load_classifier(folder / "model.safetensors", config, [preprocessing], class_count=3)
     pixels = pixel_table(images, root, geometry=preprocessing.geometry).take(run.test.positions)
     with torch.inference_mode():
         return torch.softmax(loaded(torch.from_numpy(pixels)), 1).numpy()

@@ -1,6 +1,7 @@
 """Learners: three kinds with one interface; `prepare` sees no labels."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,26 +91,29 @@ def test_the_majority_dummy_gives_the_class_frequencies_of_train(images, root, t
     assert learner.classifier is None
 
 
-def test_the_probe_is_fitted_on_all_views_and_chosen_on_plain_ones(images, root, tmp_path, monkeypatch):
+def test_the_probe_is_fitted_on_all_views_of_train(images, root, tmp_path, monkeypatch):
     given = {}
     real = frozen.fit_linear_probe
 
-    def spy(train, val, **options):
-        given.update(train=train, val=val)
-        return real(train, val, **options)
+    def spy(views, labels, groups, **options):
+        given.update(views=views, labels=labels, groups=groups)
+        return real(views, labels, groups, **options)
 
     monkeypatch.setattr(frozen, "fit_linear_probe", spy)
     config = model(pixels=SIZE, augment={"flip": True, "views": 2})
     learner = build_learner(config, 3, device=CPU, label="p")
     learner.prepare(images, root, clock=Clock())
     train, val, _ = parts(images)
+    train = replace(train, groups=np.arange(len(train.labels)) // 2)
     learner.fit(train, val, checkpoint=tmp_path / "c", key="k")
     pixels = pixel_table(images, root, geometry=learner.classifier.backbone.preprocessing.geometry)
     table = feature_table(learner.classifier.backbone, pixels, precision="fp32")
-    assert np.array_equal(given["train"][0][: len(train.labels)], table.plain[train.positions])
-    assert len(given["train"][0]) == len(given["train"][1]) == 2 * len(train.labels)
-    assert np.array_equal(given["train"][1], np.tile(train.labels, 2))
-    assert np.array_equal(given["val"][0], table.plain[val.positions])
+    plain, flipped = given["views"]
+    assert np.array_equal(plain, table.plain[train.positions])
+    assert flipped.shape == plain.shape
+    assert not np.array_equal(flipped, plain)
+    assert np.array_equal(given["labels"], train.labels)
+    assert np.array_equal(given["groups"], train.groups)
 
 
 def test_relabelling_costs_no_pass_and_no_decoding(images, root, monkeypatch):

@@ -28,9 +28,10 @@ from bestiary.models.backbones import build_backbone
 from bestiary.models.classifier import Classifier
 from bestiary.models.extract.features import FeatureTable
 from bestiary.models.heads import Head
-from bestiary.models.training import loop
+from bestiary.models.training import loop, rates
 from bestiary.models.training.batches import FeatureSource, PixelSource
-from bestiary.models.training.loop import Loop, balanced_weights, fit, one_cycle_rate, plateau_rate, predict_logits
+from bestiary.models.training.loop import Loop, balanced_weights, fit, predict_logits
+from bestiary.models.training.rates import one_cycle_rate, plateau_rate
 
 CHANGES = {"flip": True, "rotation_degrees": 10}
 CNN = {
@@ -472,7 +473,7 @@ def test_one_cycle_is_torchs():
 
 def test_one_cycle_runs_over_all_steps_of_all_epochs(monkeypatch):
     steps = []
-    monkeypatch.setattr(loop, "one_cycle_rate", lambda peak, progress: steps.append(progress) or peak)
+    monkeypatch.setattr(rates, "one_cycle_rate", lambda peak, progress: steps.append(progress) or peak)
     scripted(monkeypatch, [0.5, 0.4, 0.3], patience=0, schedule="one_cycle")
     np.testing.assert_allclose(steps, np.linspace(0, 1, 9))
 

@@ -95,7 +95,7 @@ def _write_run(folder: Path, name: str, config: StudyConfig, images: pd.DataFram
         "epochs": epochs,
         "best_epoch": epochs,
         "choices": {"C": 1.0} if name == "probe" else {},
-        "geometry": {"size_px": 224, "fit": "crop", "interpolation": "bicubic", "crop_fraction": 0.875},
+        "geometries": [{"size_px": 224, "fit": "crop", "interpolation": "bicubic", "crop_fraction": 0.875}],
     }
     environment = {"versions": {"numpy": "2.1"}, "device": "cpu", "deterministic": True}
     write_results(folder, environment=environment, history=history, fit=fit, logits=logits)
@@ -129,7 +129,7 @@ def _compare(folder: Path, config: StudyConfig, metrics: Mapping[str, Any], not_
         entry = {"model": name, "rank": rank, **about, **short, **kept}
         models.append(entry | {"versus_winner": None if rank == 1 else versus})
     winner = ranked[0] if ranked else None
-    write_json(folder / "comparison.json", {"format": 2, "winner": winner, "models": models, "not_run": not_run})
+    write_json(folder / "comparison.json", {"format": 3, "winner": winner, "models": models, "not_run": not_run})
 
 
 @pytest.fixture

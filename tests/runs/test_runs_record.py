@@ -11,6 +11,7 @@ from bestiary.runs.record import (
     ENVIRONMENT,
     FIGURES,
     FIT,
+    FORMAT,
     HISTORY,
     HISTORY_COLUMNS,
     LOGITS,
@@ -74,7 +75,7 @@ def test_a_damaged_run_toml_is_no_run_and_says_what_to_do(run, content):
 
 def test_a_run_of_an_older_bestiary_is_not_misread_and_says_what_to_do(run):
     file = run / RUN
-    file.write_text(file.read_text().replace("format = 2\n", ""))
+    file.write_text(file.read_text().replace(f"format = {FORMAT}\n", ""))
     assert is_older(run)
     assert read_status(run) is None
     assert not is_whole(run)

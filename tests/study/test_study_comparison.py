@@ -154,7 +154,7 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
     found = compared(bench)
     paths = bench.snapshot.paths
     write_comparison(paths, found, key="f")
-    assert read_comparison(bench.snapshot) == {"format": 2, "fingerprint": "f", **found}
+    assert read_comparison(bench.snapshot) == {"format": 3, "fingerprint": "f", **found}
     assert has_comparison(bench.snapshot, "f")
     assert not has_comparison(bench.snapshot, "g")
     table = comparison_table(found)

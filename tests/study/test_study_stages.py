@@ -316,7 +316,7 @@ def age(place: Path) -> dict[str, str]:
     splits = pd.read_parquet(study / "splits.parquet")[["image_id", "group_id", "split", "drawn"]]
     splits.to_parquet(study / "splits.parquet", index=False)
     for folder in (study / "runs").iterdir():
-        text = (folder / "run.toml").read_text().replace("format = 2\n", "").replace("\nkey = ", "\nfingerprint = ")
+        text = (folder / "run.toml").read_text().replace("format = 3\n", "").replace("\nkey = ", "\nfingerprint = ")
         (folder / "run.toml").write_text(text)
         for name in ("logits.parquet", "fit.json", "figures.json"):
             (folder / name).unlink()

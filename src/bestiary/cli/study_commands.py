@@ -204,7 +204,7 @@ def _check_backbones(config: "StudyConfig", models: Sequence[str], *, of_recipe:
     from bestiary.config.parsing import did_you_mean
     from bestiary.config.schema import NO_BACKBONE
 
-    asked = [model.backbone for model in config.models.values()]
+    asked = [member.backbone for model in config.models.values() for member in model.members]
     if config.audit.enabled:
         asked.append(config.audit.backbone)
     known = (NO_BACKBONE, SIMPLE_CNN, *reserved_names(), *PACKAGED_BACKBONES)

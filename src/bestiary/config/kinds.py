@@ -14,7 +14,7 @@ from typing import Any
 Values = Mapping[str, Any]
 
 SIMPLE_CNN = "simple_cnn"
-PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite2")
+PACKAGED_BACKBONES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,21 @@ def _network_uses(values: Values, setting: str) -> bool:
     return not (setting in _OF_EPOCHS and optimizer == "lbfgs")
 
 
+def backbones_of(values: Values) -> tuple[str, ...]:
+    """The architectures of a model: one, or those that it joins."""
+    return tuple(values.get("backbones") or (values.get("backbone", ""),))
+
+
 def _refuse_weights(values: Values) -> None:
-    backbone, weights = values["backbone"], values["weights"]
-    if backbone == SIMPLE_CNN and weights != "random":
-        raise ValueError(f'simple_cnn has no pretrained weights: weights = "random", not {weights!r}')
-    if weights == "packaged" and backbone not in PACKAGED_BACKBONES:
-        raise ValueError(
-            f"no packaged weights for {backbone!r}: packaged are {', '.join(PACKAGED_BACKBONES)}; "
-            'else weights = "hub", "random" or a path'
-        )
+    weights = values["weights"]
+    for backbone in backbones_of(values):
+        if backbone == SIMPLE_CNN and weights != "random":
+            raise ValueError(f'simple_cnn has no pretrained weights: weights = "random", not {weights!r}')
+        if weights == "packaged" and backbone not in PACKAGED_BACKBONES:
+            raise ValueError(
+                f"no packaged weights for {backbone!r}: packaged are {', '.join(PACKAGED_BACKBONES)}; "
+                'else weights = "hub", "random" or a path'
+            )
 
 
 def _refuse_sweep(values: Values) -> None:
@@ -78,6 +84,21 @@ def _refuse_gradients(values: Values) -> None:
     _refuse_sweep(values)
     if values["optimizer"]["name"] == "lbfgs":
         raise ValueError('optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"')
+
+
+def _refuse_joined(values: Values) -> None:
+    names = backbones_of(values)
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"backbones joins two or more different architectures, not {', '.join(names)}: use backbone")
+    if other := next((name for name in names if name == SIMPLE_CNN or name in reserved_names()), ""):
+        raise ValueError(f"{other} has no features of its own to join: take timm architectures")
+    if values.get("trainable", "head") != "head":
+        raise ValueError('joined backbones stay frozen: trainable = "head"')
+    if values["weights"] not in ("auto", "packaged", "hub", "random"):
+        raise ValueError(
+            'one weights file cannot serve several backbones: weights = "auto", "packaged", "hub", "random"'
+        )
+    _refuse_frozen(values)
 
 
 def _refuse_frozen(values: Values) -> None:
@@ -96,6 +117,14 @@ KINDS: list[ModelKind] = [
         is_baseline=True,
         reserved="majority",
         refuse=_refuse_sweep,
+    ),
+    ModelKind(
+        name="joined",
+        takes=lambda values: bool(values.get("backbones")),
+        learner="bestiary.models.joined:JoinedLearner",
+        describe=lambda values: " + ".join(backbones_of(values)),
+        uses=_network_uses,
+        refuse=_refuse_joined,
     ),
     ModelKind(
         name="frozen",
@@ -126,8 +155,13 @@ def reserved_names() -> tuple[str, ...]:
     return tuple(kind.reserved for kind in KINDS if kind.reserved)
 
 
-def default_weights(backbone: str) -> str:
-    """What `weights = "auto"` means for a backbone."""
+def default_weights(*backbones: str) -> str:
+    """What `weights = "auto"` means for a backbone; "auto" where several mean different things by it."""
+    found = {_default_weights(backbone) for backbone in backbones}
+    return found.pop() if len(found) == 1 else "auto"
+
+
+def _default_weights(backbone: str) -> str:
     if backbone in PACKAGED_BACKBONES:
         return "packaged"
     return "random" if backbone == SIMPLE_CNN or backbone in reserved_names() else "hub"

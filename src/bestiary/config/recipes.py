@@ -265,7 +265,8 @@ def _allowed(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return json.dumps(schema["const"])
     if schema["type"] == "array":
-        count = f"{schema['minItems']} of" if schema.get("minItems") == schema.get("maxItems") else "list of"
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        count = f"{least} of" if least is not None and least == most else "list of"
         return f"{count} {_allowed(schema['items'])}"
     words = {
         "string": "text",

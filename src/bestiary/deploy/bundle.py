@@ -1,7 +1,7 @@
 """The exported model folder: what is in it, and whether it is whole.
 
-In: a folder `model/`. Out: a `Bundle`. Owns `bundle.json`: format, class names, preprocessing, the model's config, and
-the SHA-256 of every other file that predictions depend on, and of itself. No torch here.
+In: a folder `model/`. Out: a `Bundle`. Owns `bundle.json`: format, class names, inputs with their preprocessing, the
+model's config, and the SHA-256 of every other file that predictions depend on, and of itself. No torch here.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,19 @@ from bestiary.store.files import read_json, write_json
 from bestiary.store.hashing import sha256_bytes, sha256_file
 
 FOLDER = "model"
-FORMAT = 1
+FORMAT = 2
+# Bundles of one input, which this format states as a list of one.
+_FORMAT_OF_ONE = 1
 BUNDLE, WEIGHTS, ONNX, CARD = "bundle.json", "model.safetensors", "model.onnx", "README.md"
 HASHED = (WEIGHTS, ONNX)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of the network: its name in the ONNX file, and how an image becomes its square of uint8 pixels."""
+
+    name: str
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,13 @@ class Bundle:
     Attributes:
         folder: where it lies.
         class_names: in the order of the outputs.
-        geometry: how an image becomes the network's square of uint8 pixels.
+        inputs: of the network, each with the geometry in which it takes the image.
         content: all of `bundle.json`.
     """
 
     folder: Path
     class_names: tuple[str, ...]
-    geometry: Geometry
+    inputs: tuple["Input", ...]
     content: dict[str, Any]
 
     @property
@@ -72,7 +82,7 @@ def read_bundle(folder: Path) -> Bundle:
         content = read_json(folder / BUNDLE)
     except BestiaryError as error:
         raise BundleError(f"{folder / BUNDLE} is damaged: export the model again") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (_FORMAT_OF_ONE, FORMAT):
         found = content.get("format") if isinstance(content, dict) else None
         raise BundleError(
             f"{folder / BUNDLE} has format {found!r}, this bestiary reads {FORMAT}: export the model again"
@@ -85,9 +95,20 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(
         folder=folder,
         class_names=tuple(content["class_names"]),
-        geometry=Geometry(**content["preprocessing"]["geometry"]),
-        content=content,
+        inputs=tuple(Input(each["name"], Geometry(**each["geometry"])) for each in _inputs(content)),
+        content={**content, "inputs": _inputs(content)},
     )
+
+
+def _inputs(content: dict[str, Any]) -> list[dict[str, Any]]:
+    if content["format"] == _FORMAT_OF_ONE:
+        return [{"name": input_names(1)[0], **content["preprocessing"]}]
+    return list(content["inputs"])
+
+
+def input_names(count: int) -> list[str]:
+    """What the inputs of a network are called in the ONNX file: `pixels`, or `pixels_1` and so on."""
+    return ["pixels"] if count == 1 else [f"pixels_{number}" for number in range(1, count + 1)]
 
 
 def _check(path: Path, digest: str) -> None:

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bestiary.deploy.card_facts import CardFacts, CardFigure, ChoiceFacts, FoldFacts, LabelFacts, SplitFacts
+from bestiary.deploy.bundle import input_names
+from bestiary.deploy.card_facts import (
+    CardFacts,
+    CardFigure,
+    ChoiceFacts,
+    LabelFacts,
+    RefitFacts,
+    SplitFacts,
+)
 from bestiary.evaluate.intervals import Interval
 from bestiary.plurals import counted
 from bestiary.store.files import write_text
@@ -44,7 +52,7 @@ def _front_matter(facts: CardFacts) -> str:
         pipeline_tag="image-classification",
         tags=["image-classification", "bestiary", "timm", "onnx"],
         metrics=[metric for metric, _ in _HUB_METRICS],
-        base_model=f"timm/{facts.backbone}" if facts.weights == "hub" and "." in facts.backbone else None,
+        base_model=_base_model(facts),
         eval_results=results,
     )
     return str(card.to_yaml())
@@ -52,12 +60,14 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _body(facts: CardFacts) -> str:
     classes = ", ".join(f"`{_plain(name)}`" for name in facts.class_names)
-    count, size_px = len(facts.class_names), facts.geometry["size_px"]
+    count = len(facts.class_names)
+    backbones = " and ".join(f"`{name}`" for name in facts.backbones)
+    joined = ", joined" if len(facts.backbones) > 1 else ""
     return f"""# {_plain(facts.model)}
 
 An image classifier for {count} classes: {classes}.
 
-`{facts.backbone}`, weights `{_plain(Path(facts.weights).name)}`, trainable: {facts.trainable}; \
+{backbones}{joined}, weights `{_plain(Path(facts.weights).name)}`, trainable: {facts.trainable}; \
 {facts.parameters:,} parameters, {facts.parameters_trained:,} of them trained. \
 Made with bestiary {facts.bestiary_version}.
 
@@ -74,7 +84,7 @@ Made with bestiary {facts.bestiary_version}.
 95 % intervals in brackets. {choice_sentences(facts.model, facts.choices)}
 
 The test split was first scored at {facts.test_first_scored_at}, after the weights were fixed.\
-{_fold_sentences(facts.folds)}
+{_refit_sentences(facts.refit)}{_fold_sentences(facts)}
 
 | | validation | test |
 |---|---|---|
@@ -89,7 +99,7 @@ bestiary predict PATH/TO/THIS/FOLDER photos/ --out predictions.csv
 ```
 
 `model.onnx` runs in any ONNX runtime. \
-Input `pixels`: `(n, {size_px}, {size_px}, 3)` uint8, RGB, {_geometry_words(facts.geometry)}. \
+{_input_sentences(facts.geometries)} \
 Output `probabilities`: `(n, {count})`, in the order of the classes above. \
 Normalisation is inside.
 
@@ -99,14 +109,28 @@ Normalisation is inside.
 """
 
 
-def _fold_sentences(folds: FoldFacts | None) -> str:
+def _refit_sentences(refit: RefitFacts | None) -> str:
+    """That the weights are not those that were measured; empty where they are."""
+    if refit is None:
+        return ""
+    share = refit.test_agreed / max(refit.test_images, 1)
+    return (
+        f"\n\nThe figures are of the model that was fitted on {counted(refit.images_before, 'image')}. The weights "
+        f"here were then fitted once more, with what had been chosen, on {counted(refit.images, 'image')}; no image "
+        f"was left to measure them on. The two agree on {share:.1%} of the {counted(refit.test_images, 'test image')}."
+    )
+
+
+def _fold_sentences(facts: CardFacts) -> str:
     """What a cross-validation says of the model; empty where there was none."""
+    folds = facts.folds
     if folds is None:
         return ""
+    whose = "The table is" if facts.refit else "The weights here are those of the first fold; the table is"
     text = (
         f"\n\nOver {folds.folds} folds, {counted(folds.images, 'image')} were tested once each, by a model that was "
-        f"neither fitted nor chosen on them: test accuracy {_interval(folds.accuracy)}. The weights here are those of "
-        "the first fold, and the table is of that fold alone."
+        f"neither fitted nor chosen on them: test accuracy {_interval(folds.accuracy)}. {whose} of the "
+        "first fold alone."
     )
     if folds.chosen:
         text += f" Where each fold chose its own model, test accuracy was {_interval(folds.chosen)}."
@@ -179,8 +203,9 @@ def _changes(relabelled: int, dropped: int) -> str:
 
 
 def choice_sentences(model: str, choices: ChoiceFacts) -> str:
-    """What was chosen on validation, and how this model was chosen."""
-    made = f"Chosen on validation: {_listed(choices.made)}. " if choices.made else ""
+    """What was chosen within train and on validation, and how this model was chosen."""
+    made = f"Chosen within the training images: {_listed(choices.within_train)}. " if choices.within_train else ""
+    made += f"Chosen on validation: {_listed(choices.made)}. " if choices.made else ""
     if choices.best != model:
         other = f"; the best on validation is `{_plain(choices.best)}`" if choices.best else ""
         return f"{made}The model itself was named by its user{other}."
@@ -225,6 +250,21 @@ def _listed(words: Sequence[str]) -> str:
 
 def _interval(interval: Interval) -> str:
     return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _base_model(facts: CardFacts) -> str | list[str] | None:
+    """What the hub calls the weights; None where they are not the hub's."""
+    named = facts.weights in ("hub", "auto")
+    found = [f"timm/{name}" for name in facts.backbones if named and "." in name]
+    return found[0] if len(found) == 1 else found or None
+
+
+def _input_sentences(geometries: Sequence[Mapping[str, Any]]) -> str:
+    return " ".join(
+        f"Input `{name}`: `(n, {geometry['size_px']}, {geometry['size_px']}, 3)` uint8, RGB, "
+        f"{_geometry_words(geometry)}."
+        for name, geometry in zip(input_names(len(geometries)), geometries, strict=True)
+    )
 
 
 def _geometry_words(geometry: Mapping[str, Any]) -> str:

@@ -5,13 +5,13 @@ torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from bestiary.config.kinds import kind_of
+from bestiary.config.kinds import backbones_of, kind_of
 from bestiary.config.schema import SPLITS, StudyConfig
 from bestiary.data.groups import has_ties
 from bestiary.data.index import is_dropped
@@ -86,11 +86,22 @@ class FoldFacts:
 
 
 @dataclass(frozen=True)
+class RefitFacts:
+    """A model that was fitted once more after it was measured: on how many images, and how far the two agree."""
+
+    images: int
+    images_before: int
+    test_images: int
+    test_agreed: int
+
+
+@dataclass(frozen=True)
 class ChoiceFacts:
-    """What was chosen on validation for this model, and how the model itself was chosen.
+    """What was chosen for this model, and how the model itself was chosen.
 
     Attributes:
-        made: choices within the model, in words.
+        within_train: choices by cross-validation within the training images, in words.
+        made: choices on validation, in words.
         rivals: how many other models it was compared with, baselines apart.
         best: the model that is best on validation, or None.
     """
@@ -98,6 +109,7 @@ class ChoiceFacts:
     made: tuple[str, ...]
     rivals: int
     best: str | None
+    within_train: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,14 +126,14 @@ class CardFacts:
     """All that a card states of one exported model."""
 
     model: str
-    backbone: str
+    backbones: tuple[str, ...]
     weights: str
     trainable: str
     parameters: int
     parameters_trained: int
     bestiary_version: str
     class_names: tuple[str, ...]
-    geometry: Mapping[str, Any]
+    geometries: tuple[Mapping[str, Any], ...]
     data_name: str
     split: SplitFacts
     labels: LabelFacts
@@ -130,6 +142,7 @@ class CardFacts:
     weakest: WeakClass | None
     test_first_scored_at: str
     folds: FoldFacts | None = None
+    refit: RefitFacts | None = None
 
 
 def card_facts(
@@ -139,6 +152,7 @@ def card_facts(
     comparison: Mapping[str, Any],
     index: pd.DataFrame,
     splits: pd.DataFrame,
+    refit: Mapping[str, Any],
 ) -> CardFacts:
     """Collect the facts.
 
@@ -148,19 +162,20 @@ def card_facts(
         comparison: of the study's models.
         index: all files, with corrections (see `overlay.corrected`).
         splits: which image is in which split.
+        refit: what `refit.json` holds; empty where the exported weights are those that were measured.
     """
     metrics, model = {**run.fit, **run.figures}, run.config
     class_names = tuple(metrics["class_names"])
     return CardFacts(
         model=run.status.model,
-        backbone=model["backbone"],
+        backbones=backbones_of(model),
         weights=model["weights"],
         trainable=model["trainable"],
         parameters=metrics["parameters"]["total"],
         parameters_trained=metrics["parameters"]["trainable"],
         bestiary_version=run.status.bestiary_version,
         class_names=class_names,
-        geometry=metrics["geometry"],
+        geometries=tuple(metrics["geometries"]),
         data_name=Path(config.data.path).name or config.data.path,
         split=_split_facts(config, index, splits, metrics.get("test_leak_free") or {}),
         labels=_label_facts(metrics, index, splits),
@@ -178,7 +193,12 @@ def card_facts(
         weakest=_weakest(metrics["test"]["per_class"]),
         test_first_scored_at=metrics["test_scored_at"],
         folds=_fold_facts(run.status.model, comparison),
+        refit=_refit_facts(refit),
     )
+
+
+def _refit_facts(refit: Mapping[str, Any]) -> RefitFacts | None:
+    return RefitFacts(**{field.name: refit[field.name] for field in fields(RefitFacts)}) if refit else None
 
 
 def _fold_facts(model: str, comparison: Mapping[str, Any]) -> FoldFacts | None:
@@ -231,16 +251,18 @@ def _label_facts(metrics: Mapping[str, Any], index: pd.DataFrame, splits: pd.Dat
 
 def _choice_facts(run: RunRecord, comparison: Mapping[str, Any]) -> ChoiceFacts:
     metrics, choices = run.fit, run.fit.get("choices") or {}
-    made = []
+    made, within_train = [], []
     if heads := choices.get("heads"):
         made.append(f"the head, out of {len(heads)}")
     if (regularisation := choices.get("C")) is not None:
-        tried = len(choices.get("tried") or [])
-        made.append(f"the regularisation of the head (C = {regularisation:g}{f', out of {tried}' if tried else ''})")
+        tried, on = len(choices.get("tried") or []), choices["chosen_on"]
+        if tried:
+            how = f"{tried} tried in {on['folds']} folds of {on['images']:,} training images"
+            within_train.append(f"the regularisation of the head (C = {regularisation:g}; {how})")
     if metrics.get("best_epoch"):
         made.append(f"the epoch ({metrics['best_epoch']} of {metrics['epochs']})")
     others = [row for row in comparison["models"] if row["model"] != run.status.model and not kind_of(row).is_baseline]
-    return ChoiceFacts(made=tuple(made), rivals=len(others), best=comparison.get("winner"))
+    return ChoiceFacts(tuple(made), len(others), comparison.get("winner"), tuple(within_train))
 
 
 def _weakest(per_class: list[Mapping[str, Any]]) -> WeakClass | None:

@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bestiary.config.schema import ModelConfig
-from bestiary.deploy.bundle import BUNDLE, CARD, FOLDER, ONNX, WEIGHTS, read_bundle, write_bundle_file
+from bestiary.deploy.bundle import BUNDLE, CARD, FOLDER, ONNX, WEIGHTS, input_names, read_bundle, write_bundle_file
 from bestiary.deploy.card import write_card
 from bestiary.deploy.card_facts import CardFacts, card_facts
 from bestiary.errors import BundleError, StudyError, UsageError
-from bestiary.models.backbones import Preprocessing, preprocessing_from, rebuild_backbone
+from bestiary.models.backbones import Preprocessing, preprocessings_from
 from bestiary.models.classifier import Classifier, Portable
-from bestiary.models.heads import Head
-from bestiary.runs.record import MODEL, RunRecord
+from bestiary.models.learner import build_learner
+from bestiary.runs.record import MODEL, REFIT_WEIGHTS, RunRecord
 from bestiary.snapshot import Snapshot
 from bestiary.store.files import cannot_write
 from bestiary.store.hashing import fingerprint, sha256_file
@@ -69,6 +70,7 @@ def export_model(snapshot: Snapshot, *, key: str = "") -> Path:
                 comparison=snapshot.comparison,
                 index=snapshot.corrected,
                 splits=snapshot.splits,
+                refit=snapshot.refit,
             )
             _fill(folder, snapshot, run, facts=facts, key=key)
             _put_in_place(folder, place, aside=Path(temporary) / "old")
@@ -92,29 +94,37 @@ def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
 def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, facts: CardFacts, key: str) -> None:
     # The run's own config, not the study's: it has the head that a sweep chose.
     model = ModelConfig.model_validate(run.config)
-    shutil.copyfile(snapshot.paths.run(run.status.model) / MODEL, folder / WEIGHTS)
-    preprocessing = preprocessing_from(run.environment["preprocessing"])
+    weights = REFIT_WEIGHTS if snapshot.refit else MODEL
+    shutil.copyfile(snapshot.paths.run(run.status.model) / weights, folder / WEIGHTS)
+    seen = run.environment["preprocessings"]
     names = run.fit["class_names"]
     network = {
         "class_names": names,
-        "preprocessing": preprocessing.as_dict(),
+        "inputs": [{"name": name, **each} for name, each in zip(input_names(len(seen)), seen, strict=True)],
         "config": model.model_dump(mode="json"),
         "bestiary_version": run.status.bestiary_version,
     }
     difference = _take_onnx(folder, snapshot.paths.model, network)
     if difference is None:
-        classifier = load_classifier(folder / WEIGHTS, model, preprocessing, class_count=len(names))
+        classifier = load_classifier(folder / WEIGHTS, model, preprocessings_from(seen), class_count=len(names))
         difference = write_onnx(folder / ONNX, classifier)
     content = {
         **network,
         "model": run.status.model,
         "precision": run.environment["precision"],
         "onnx": {"input": "pixels", "output": "probabilities", "max_difference_to_torch": difference},
+        "refit": _what_was_refitted(snapshot),
         "exported_at": now_utc(),
         "fingerprint": key,
     }
     write_bundle_file(folder, content)
     write_card(folder / CARD, facts)
+
+
+def _what_was_refitted(snapshot: Snapshot) -> dict[str, Any] | None:
+    """On what the weights were fitted after all figures were measured; None where they are those that were measured."""
+    names = ("which", "images", "images_before", "test_images", "test_agreed")
+    return {name: snapshot.refit[name] for name in names} if snapshot.refit else None
 
 
 def _take_onnx(folder: Path, place: Path, network: dict[str, Any]) -> float | None:
@@ -137,26 +147,30 @@ def _take_onnx(folder: Path, place: Path, network: dict[str, Any]) -> float | No
     return difference
 
 
-def load_classifier(path: Path, model: ModelConfig, preprocessing: Preprocessing, *, class_count: int) -> Classifier:
+def load_classifier(
+    path: Path, model: ModelConfig, preprocessings: Sequence[Preprocessing], *, class_count: int
+) -> Classifier:
     """The network of a run or a bundle, with its weights, in eval mode on the CPU.
 
     Raises:
         BundleError: the weights do not fit the config.
     """
-    backbone = rebuild_backbone(model, preprocessing)
-    head = Head(backbone.feature_count, class_count, hidden=model.head.hidden, dropout=model.head.dropout)
-    classifier = Classifier(backbone, head)
+    learner = build_learner(
+        model, class_count, device=torch.device("cpu"), label=path.name, preprocessings=preprocessings
+    )
     try:
-        classifier.load_state_dict(load_file(path))
+        learner.load(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(
             f"{path} is damaged or does not fit its config ({error}): train and export the model again"
         ) from error
-    return classifier.eval()
+    assert learner.classifier is not None  # of a baseline there is no bundle
+    return learner.classifier.eval()
 
 
 def write_onnx(path: Path, classifier: Classifier) -> float | None:
-    """Write the network as ONNX and check it: `pixels (n, size, size, 3) uint8` → `probabilities (n, classes)`.
+    """Write the network as ONNX and check it: pixels `(n, size, size, 3) uint8` for each of its inputs →
+    `probabilities (n, classes)`.
 
     Returns:
         The largest difference between its probabilities and torch's on four random images; None, and no check, where
@@ -165,19 +179,20 @@ def write_onnx(path: Path, classifier: Classifier) -> float | None:
     Raises:
         BundleError: that difference is above 0.001.
     """
-    size = classifier.backbone.preprocessing.geometry.size_px
-    portable = Portable(classifier).eval()
-    pixels = torch.randint(0, 256, (4, size, size, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    sizes = [each.geometry.size_px for each in classifier.backbone.preprocessings]
+    portable, names = Portable(classifier).eval(), input_names(len(sizes))
+    chance = torch.Generator().manual_seed(0)
+    pixels = tuple(torch.randint(0, 256, (4, size, size, 3), generator=chance, dtype=torch.uint8) for size in sizes)
     with warnings.catch_warnings():
         # torch advises its newer exporter, which takes 9 s where this one takes 1.3 s for EfficientNet-Lite2.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             portable,
-            (pixels,),
+            pixels,
             str(path),
-            input_names=["pixels"],
+            input_names=names,
             output_names=["probabilities"],
-            dynamic_axes={"pixels": {0: "n"}, "probabilities": {0: "n"}},
+            dynamic_axes={name: {0: "n"} for name in (*names, "probabilities")},
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -186,8 +201,8 @@ def write_onnx(path: Path, classifier: Classifier) -> float | None:
     openvino = import_openvino()
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     with torch.inference_mode():
-        expected = portable(pixels).numpy()
-    difference = float(np.abs(compiled(pixels.numpy())[0] - expected).max())
+        expected = portable(*pixels).numpy()
+    difference = float(np.abs(compiled([each.numpy() for each in pixels])[0] - expected).max())
     if not difference <= _TOLERANCE:
         raise BundleError(
             f"the ONNX file differs from the network by {difference:g}: this architecture cannot be exported"

@@ -22,11 +22,9 @@ from bestiary.data.parallel import in_order
 from bestiary.deploy.bundle import ONNX, WEIGHTS, Bundle, read_bundle
 from bestiary.deploy.inputs import ImageInput, Source, expand_inputs
 from bestiary.errors import ImageError
-from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batches, Outputs, openvino_stream
+from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batch, Batches, Outputs, openvino_stream
 from bestiary.progress import SILENT, Progress
 from bestiary.telemetry import import_openvino
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,14 @@ def iterate_predictions(
     waiting: deque[list[tuple[str, str]]] = deque()
     with ThreadPoolExecutor() as pool, progress.track("predict", len(images), unit="images") as task:
 
-        def batches() -> Iterator[Pixels]:
+        def batches() -> Iterator[Batch]:
             decoded = zip(images, in_order(pool, lambda image: _decode(image, bundle), images), strict=True)
             while block := list(islice(decoded, BATCH_SIZE)):
                 waiting.append([(image.path, pixels if isinstance(pixels, str) else "") for image, pixels in block])
                 task.advance(len(block))
                 readable = [pixels for _, pixels in block if not isinstance(pixels, str)]
                 if readable:
-                    yield np.stack(readable)
+                    yield [np.stack(squares) for squares in zip(*readable, strict=True)]
 
         for output in stream(batches()):
             while all(error for _, error in waiting[0]):
@@ -113,9 +111,11 @@ def predict(
     return pd.DataFrame([prediction.as_row(top_k) for prediction in predictions])
 
 
-def _decode(image: ImageInput, bundle: Bundle) -> Pixels | str:
+def _decode(image: ImageInput, bundle: Bundle) -> Batch | str:
+    """A square of pixels for each input of the network, or why there is none."""
     try:
-        return arrange(image.load(), bundle.geometry)
+        loaded = image.load()
+        return [arrange(loaded, each.geometry) for each in bundle.inputs]
     except ImageError as error:
         return str(error)
 
@@ -139,7 +139,9 @@ def _predictions(
 
 
 def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outputs]:
-    """The network as a function from batches `(n, size, size, 3) uint8` to probabilities `(n, class_count) float32`.
+    """The network as a function from batches to probabilities `(n, class_count) float32`.
+
+    A batch has an array `(n, size, size, 3) uint8` for each input of the network.
 
     OpenVINO runs the ONNX file at the precision that the model was scored with; without OpenVINO, torch runs the
     safetensors file.
@@ -153,7 +155,8 @@ def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outp
     openvino = import_openvino()
     model = openvino.Core().read_model(str(bundle.folder / ONNX))
     precision: Literal["fp32", "bf16"] = "bf16" if bundle.precision == "bf16" else "fp32"
-    return openvino_stream(model, batch_size=batch_size, size_px=bundle.geometry.size_px, precision=precision)
+    sizes_px = [each.geometry.size_px for each in bundle.inputs]
+    return openvino_stream(model, batch_size=batch_size, sizes_px=sizes_px, precision=precision)
 
 
 def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
@@ -161,17 +164,17 @@ def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
 
     from bestiary.config.schema import ModelConfig
     from bestiary.deploy.export import load_classifier
-    from bestiary.models.backbones import preprocessing_from
+    from bestiary.models.backbones import preprocessings_from
     from bestiary.models.classifier import Portable
 
     model = ModelConfig.model_validate(bundle.content["config"])
-    preprocessing = preprocessing_from(bundle.content["preprocessing"])
-    classifier = load_classifier(bundle.folder / WEIGHTS, model, preprocessing, class_count=len(bundle.class_names))
+    preprocessings = preprocessings_from(bundle.content["inputs"])
+    classifier = load_classifier(bundle.folder / WEIGHTS, model, preprocessings, class_count=len(bundle.class_names))
     network = Portable(classifier).eval()
 
     def stream(batches: Batches) -> Outputs:
         for pixels in batches:
             with torch.inference_mode():
-                yield np.asarray(network(torch.from_numpy(pixels)).numpy())
+                yield np.asarray(network(*map(torch.from_numpy, pixels)).numpy())
 
     return stream

@@ -5,7 +5,7 @@ goes wherever they go; the config's `pixels` may override the geometry, never th
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -71,6 +71,11 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255, persistent=False)
         self.feature_count = self._count_features()
+
+    @property
+    def preprocessings(self) -> tuple[Preprocessing, ...]:
+        """What belongs to the weights, for each input: one."""
+        return (self.preprocessing,)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 `(n, h, w, 3)` → float32 `(n, 3, h, w)`, channels last in memory."""
@@ -206,9 +211,12 @@ def build_backbone(config: ModelConfig) -> Backbone:
     return _assemble(config, network, replace(preprocessing, geometry=geometry), source=config.weights)
 
 
-def preprocessing_from(values: dict[str, Any]) -> Preprocessing:
-    """Preprocessing as a run's record or a bundle states it."""
-    return Preprocessing(Geometry(**values["geometry"]), mean=tuple(values["mean"]), std=tuple(values["std"]))
+def preprocessings_from(inputs: Sequence[Mapping[str, Any]]) -> tuple[Preprocessing, ...]:
+    """Preprocessing of each input, as a run's record or a bundle states it."""
+    return tuple(
+        Preprocessing(Geometry(**values["geometry"]), mean=tuple(values["mean"]), std=tuple(values["std"]))
+        for values in inputs
+    )
 
 
 def rebuild_backbone(config: ModelConfig, preprocessing: Preprocessing) -> Backbone:
@@ -319,7 +327,7 @@ def _strip(network: nn.Module) -> nn.Module:
 
 
 def _override(geometry: Geometry, pixels: PixelsConfig) -> Geometry:
-    wanted = {key: value for key, value in pixels.model_dump().items() if value != "auto"}
+    wanted = {key: value for key, value in pixels.model_dump().items() if value not in ("auto", "weights")}
     # Weights state their crop for their own size; another size or fit starts from the whole image.
     if "size_px" in wanted or "fit" in wanted:
         wanted.setdefault("crop_fraction", 1.0 if wanted.get("fit", geometry.fit) != "crop" else geometry.crop_fraction)

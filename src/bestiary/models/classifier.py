@@ -1,6 +1,6 @@
 """A classifier: backbone and head as one torch module.
 
-In: uint8 pixels `(n, height, width, 3)`. Out: logits `(n, class_count) float32`.
+In: uint8 pixels `(n, height, width, 3)`, once for each backbone that is joined. Out: logits `(n, class_count) float32`.
 """
 
 import torch
@@ -8,22 +8,24 @@ from torch import nn
 
 from bestiary.models.backbones import Backbone, trainable_parameters
 from bestiary.models.heads import Head
+from bestiary.models.join import Join
 
 
 class Classifier(nn.Module):
     """What is trained, saved and exported."""
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    def __init__(self, backbone: Backbone | Join, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.backbone(pixels))
+    def forward(self, *pixels: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.backbone(*pixels))
         return logits
 
     def classify(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised, perhaps augmented images `(n, 3, h, w)` → logits."""
+        """Normalised, perhaps augmented images `(n, 3, h, w)` → logits; of a single backbone."""
+        assert isinstance(self.backbone, Backbone)
         logits: torch.Tensor = self.head(self.backbone.extract(images))
         return logits
 
@@ -31,8 +33,9 @@ class Classifier(nn.Module):
         """Leave only the backbone's last `stages` stages (-1: all, 0: none) and the head trainable."""
         self.requires_grad_(False)
         self.head.requires_grad_(True)
-        for parameter in trainable_parameters(self.backbone, stages):
-            parameter.requires_grad_(True)
+        if stages and isinstance(self.backbone, Backbone):
+            for parameter in trainable_parameters(self.backbone, stages):
+                parameter.requires_grad_(True)
 
     def train_mode(self) -> None:
         """Training behaviour for what is trainable; frozen batch norms keep and use their statistics."""
@@ -61,5 +64,5 @@ class Portable(nn.Module):
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.classifier(pixels), dim=1)
+    def forward(self, *pixels: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.classifier(*pixels), dim=1)

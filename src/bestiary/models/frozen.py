@@ -12,12 +12,13 @@ import torch
 
 from bestiary.data.pixels import PixelsOnDemand
 from bestiary.models.augment import views_of
+from bestiary.models.backbones import Backbone
 from bestiary.models.extract.features import FeatureTable, feature_table
-from bestiary.models.heads import fit_linear_probe
 from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
+from bestiary.models.linear_probe import LinearProbe, fit_linear_probe
 from bestiary.models.sweep import Matrix, describe_sweep, fit_heads, propose_heads
 from bestiary.models.training.batches import FeatureSource, Source
-from bestiary.models.training.loop import Loop, fit, predict_logits
+from bestiary.models.training.loop import Loop, fit, predict_logits, train_again
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 
@@ -30,18 +31,20 @@ class FrozenLearner(NetworkLearner):
     _features: FeatureTable | None = None
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
-        pixels = PixelsOnDemand(images, root, geometry=self._backbone.preprocessing.geometry)
-        self._features = feature_table(
-            self._backbone,
-            pixels,
+        self._features = self._table(self._backbone, images, root, progress)
+        passes = self._features.passes
+        cached = len(images) * len(self._features.views) - passes
+        clock.add("features", self._features.seconds, images=passes, cached=cached)
+
+    def _table(self, backbone: Backbone, images: pd.DataFrame, root: Path, progress: Progress) -> FeatureTable:
+        return feature_table(
+            backbone,
+            PixelsOnDemand(images, root, geometry=backbone.preprocessing.geometry),
             views=views_of(self._config.augment),
             precision=self._config.precision,
             device=self._device,
             progress=progress,
         )
-        passes = self._features.passes
-        cached = len(images) * len(self._features.views) - passes
-        clock.add("features", self._features.seconds, images=passes, cached=cached)
 
     def fit(
         self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT
@@ -50,7 +53,7 @@ class FrozenLearner(NetworkLearner):
             return self._sweep(train, val, progress=progress)
         parameters = self.classifier.parameter_counts()
         if self._config.optimizer.name == "lbfgs":
-            return self._fit_probe(train, val, parameters=parameters, progress=progress)
+            return self._fit_probe(train, parameters=parameters, progress=progress)
         # A head trains in seconds: it starts anew after a kill, and needs no checkpoint.
         result = fit(
             self._loop(),
@@ -66,12 +69,31 @@ class FrozenLearner(NetworkLearner):
         self.classifier.to("cpu")
         return Outcome(result.history, result.best_epoch, {}, parameters)
 
+    def refit(self, images: Labelled, found: Outcome, *, progress: Progress = SILENT) -> None:
+        if self._config.optimizer.name == "lbfgs":
+            self.classifier.head = self._probe(images, c=found.choices["C"]).head
+            return
+        train_again(
+            self._loop(),
+            self._source(images),
+            found.history[: found.best_epoch],
+            config=self._config,
+            device=self._device,
+            precision="fp32",
+            class_weights=self._class_weights(images.labels),
+            label=f"refit {self._label}",
+            progress=progress,
+        )
+        self.classifier.to("cpu")
+
     def _sweep(self, train: Labelled, val: Labelled, *, progress: Progress) -> Outcome:
         features = self._known_features()
         views = tuple(view[train.positions] for view in features.views)
         sweep = fit_heads(
             propose_heads(self._config),
-            Matrix(views, train.labels, features.plain[val.positions], val.labels, self._class_count),
+            Matrix(
+                views, train.labels, features.plain[val.positions], val.labels, self._class_count, groups=train.tied
+            ),
             label=f"heads {self._label}",
             progress=progress,
         )
@@ -79,23 +101,27 @@ class FrozenLearner(NetworkLearner):
         counts = self.classifier.parameter_counts()
         return Outcome(best.history, best.best_epoch, describe_sweep(sweep), counts, chosen=best.config)
 
-    def _fit_probe(self, train: Labelled, val: Labelled, *, parameters: dict[str, int], progress: Progress) -> Outcome:
-        features = self._known_features()
+    def _fit_probe(self, train: Labelled, *, parameters: dict[str, int], progress: Progress) -> Outcome:
         start = time.perf_counter()
-        probe = fit_linear_probe(
-            (
-                np.concatenate([view[train.positions] for view in features.views]),
-                np.tile(train.labels, len(features.views)),
-            ),
-            (features.plain[val.positions], val.labels),
-            class_count=self._class_count,
-            balanced=self._config.class_weights == "balanced",
-        )
+        probe = self._probe(train)
+        seconds, strength = time.perf_counter() - start, probe.strength
         progress.say(
-            f"  train {self._label}: L-BFGS in {time.perf_counter() - start:.1f} s, C = {probe.c:g} chosen on val"
+            f"  train {self._label}: L-BFGS in {seconds:.1f} s, C = {strength.c:g} chosen in {strength.folds} folds of "
+            "train"
         )
         self.classifier.head = probe.head
         return Outcome((), 0, probe.choices(), parameters)
+
+    def _probe(self, images: Labelled, *, c: float | None = None) -> LinearProbe:
+        return fit_linear_probe(
+            [view[images.positions] for view in self._known_features().views],
+            images.labels,
+            images.tied,
+            class_count=self._class_count,
+            balanced=self._config.class_weights == "balanced",
+            c=c,
+            seed=self._config.seed,
+        )
 
     def logits(self, positions: Positions) -> Logits:
         source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))

@@ -21,7 +21,7 @@ from bestiary.models.learner import Description, Labelled, Logits, NetworkLearne
 from bestiary.models.partial.boundary import Cut, cut
 from bestiary.models.partial.convolutions import fast_convolutions
 from bestiary.models.training.batches import ActivationSource, PixelSource, Source
-from bestiary.models.training.loop import Loop, fit, predict_logits
+from bestiary.models.training.loop import Loop, fit, predict_logits, train_again
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 
@@ -86,6 +86,21 @@ class GradientLearner(NetworkLearner):
                 progress=progress,
             )
         return Outcome(result.history, result.best_epoch, {}, self.classifier.parameter_counts())
+
+    def refit(self, images: Labelled, found: Outcome, *, progress: Progress = SILENT) -> None:
+        self.classifier.to(self._device).to(memory_format=torch.channels_last)
+        with self._fast():
+            train_again(
+                self._loop(),
+                self._source(images),
+                found.history[: found.best_epoch],
+                config=self._config,
+                device=self._device,
+                precision=self._precision,
+                class_weights=self._class_weights(images.labels),
+                label=f"refit {self._label}",
+                progress=progress,
+            )
 
     def logits(self, positions: Positions) -> Logits:
         source = self._source(Labelled(positions, np.zeros(len(positions), dtype=np.int64)))

@@ -4,6 +4,7 @@
 declared in `config.kinds`; the learners stand in `majority`, `frozen` and `gradients`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from bestiary.models.backbones import Backbone, Preprocessing, build_backbone, r
 from bestiary.models.classifier import Classifier
 from bestiary.models.devices import describe_device, resolve_precision, seeded
 from bestiary.models.heads import Head
+from bestiary.models.join import Join
 from bestiary.models.training.loop import Epoch, balanced_weights
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
@@ -32,10 +34,22 @@ Description = dict[str, Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Some of the prepared images: positions `(n,) int64` among them, and class numbers `(n,) int64`."""
+    """Some of the prepared images.
+
+    Attributes:
+        positions: among them, `(n,) int64`.
+        labels: class numbers `(n,) int64`.
+        groups: `(n,) int64`: images of one group are held out together where folds choose; None: each is its own.
+    """
 
     positions: Positions
     labels: Labels
+    groups: npt.NDArray[np.int64] | None = None
+
+    @property
+    def tied(self) -> npt.NDArray[np.int64]:
+        """The groups, where nothing ties images together one for each."""
+        return np.arange(len(self.positions)) if self.groups is None else self.groups
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Learner(Protocol):
         *,
         device: torch.device,
         label: str,
-        preprocessing: Preprocessing | None = None,
+        preprocessings: Sequence[Preprocessing] = (),
     ) -> Self:
         """A learner with the weights that it begins with; see `build_learner`."""
 
@@ -83,6 +97,9 @@ class Learner(Protocol):
         self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT
     ) -> Outcome:
         """Learn from train, choose on val."""
+
+    def refit(self, images: Labelled, found: Outcome, *, progress: Progress = SILENT) -> None:
+        """Learn once more, from other images, with what an earlier fit chose: nothing is chosen here."""
 
     def logits(self, positions: Positions) -> Logits:
         """`(n, class_count) float32` of prepared images: probabilities are their softmax."""
@@ -107,7 +124,7 @@ def build_learner(
     *,
     device: torch.device,
     label: str,
-    preprocessing: Preprocessing | None = None,
+    preprocessings: Sequence[Preprocessing] = (),
 ) -> Learner:
     """The learner that a config asks for, with its weights.
 
@@ -116,7 +133,7 @@ def build_learner(
         class_count: how many classes.
         device: where to compute.
         label: the model's name, for progress bars.
-        preprocessing: of a saved run, whose weights replace all others: none are fetched.
+        preprocessings: of a saved run, an input each, whose weights replace all others: none are fetched.
 
     Raises:
         ConfigError: no such architecture, or an impossible geometry.
@@ -124,7 +141,7 @@ def build_learner(
     """
     module, _, name = config.kind.learner.partition(":")
     kind: type[Learner] = getattr(import_module(module), name)
-    return kind.build(config, class_count, device=device, label=label, preprocessing=preprocessing)
+    return kind.build(config, class_count, device=device, label=label, preprocessings=preprocessings)
 
 
 class NetworkLearner:
@@ -149,15 +166,20 @@ class NetworkLearner:
         *,
         device: torch.device,
         label: str,
-        preprocessing: Preprocessing | None = None,
+        preprocessings: Sequence[Preprocessing] = (),
     ) -> Self:
-        backbone = build_backbone(config) if preprocessing is None else rebuild_backbone(config, preprocessing)
+        backbone = cls._network(config, preprocessings)
         with seeded(config.seed):
             head = Head(backbone.feature_count, class_count, hidden=config.head.hidden, dropout=config.head.dropout)
         return cls(config, Classifier(backbone, head), class_count, device=device, label=label)
 
+    @classmethod
+    def _network(cls, config: ModelConfig, preprocessings: Sequence[Preprocessing]) -> Backbone | Join:
+        return rebuild_backbone(config, preprocessings[0]) if preprocessings else build_backbone(config)
+
     @property
     def _backbone(self) -> Backbone:
+        assert isinstance(self.classifier.backbone, Backbone)
         return self.classifier.backbone
 
     def state(self) -> State:
@@ -173,9 +195,8 @@ class NetworkLearner:
             **describe_device(self._device),
             "engine": "torch",
             "precision": self._precision,
-            "preprocessing": self._backbone.preprocessing.as_dict(),
-            "pooling": self._backbone.pooling,
-            "weights": self._backbone.source,
+            "preprocessings": [each.as_dict() for each in self.classifier.backbone.preprocessings],
+            "weights": self._config.weights,
         }
 
     def _class_weights(self, labels: Labels) -> torch.Tensor | None:

@@ -3,6 +3,7 @@
 In: class numbers of train. Out: the same logits for every image. Sees no pixel.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class MajorityLearner:
         *,
         device: torch.device,
         label: str,
-        preprocessing: Preprocessing | None = None,
+        preprocessings: Sequence[Preprocessing] = (),
     ) -> "MajorityLearner":
         return cls(class_count)
 
@@ -42,10 +43,16 @@ class MajorityLearner:
     def fit(
         self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT
     ) -> Outcome:
-        counts = np.bincount(train.labels, minlength=len(self._logits))
+        self._take(train)
+        return Outcome()
+
+    def _take(self, images: Labelled) -> None:
+        counts = np.bincount(images.labels, minlength=len(self._logits))
         # A class that train lacks gets a probability that is next to nothing, and still a number.
         self._logits = np.log(np.maximum(counts, 1e-6) / counts.sum()).astype(np.float32)
-        return Outcome()
+
+    def refit(self, images: Labelled, found: Outcome, *, progress: Progress = SILENT) -> None:
+        self._take(images)
 
     def logits(self, positions: Positions) -> Logits:
         return np.tile(self._logits, (len(positions), 1))

@@ -26,11 +26,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from bestiary.config.schema import ModelConfig
 from bestiary.errors import BestiaryError, TrainingError
 from bestiary.models.devices import one_thread, seeded
-from bestiary.models.heads import Features, Head, Labels, fit_linear_probe
+from bestiary.models.heads import Features, Head, Labels
+from bestiary.models.linear_probe import fit_linear_probe
 from bestiary.models.processes import default_process_count, own_processes
 from bestiary.models.training.batches import FeatureSource
 from bestiary.models.training.loop import Epoch, Loop, balanced_weights, fit
@@ -58,6 +60,7 @@ class Matrix:
         val: plain features of validation `(m, feature_count) float32`.
         val_labels: class numbers of validation `(m,) int64`.
         class_count: how many classes.
+        groups: of train `(n,) int64`: images of one group are held out together where folds choose.
     """
 
     views: tuple[Features, ...]
@@ -65,6 +68,7 @@ class Matrix:
     val: Features
     val_labels: Labels
     class_count: int
+    groups: Labels
 
 
 @dataclass(frozen=True)
@@ -296,15 +300,18 @@ def fit_trial(config: ModelConfig, matrix: Matrix) -> tuple[Trial, Head | None]:
 
 def _fit_probe(config: ModelConfig, matrix: Matrix) -> tuple[Trial, Head]:
     probe = fit_linear_probe(
-        (np.concatenate(matrix.views), np.tile(matrix.labels, len(matrix.views))),
-        (matrix.val, matrix.val_labels),
+        matrix.views,
+        matrix.labels,
+        matrix.groups,
         class_count=matrix.class_count,
         balanced=config.class_weights == "balanced",
+        seed=config.seed,
     )
     with torch.inference_mode():
-        guesses = probe.head(torch.from_numpy(matrix.val)).argmax(1).numpy()
-    accuracy = float(np.mean(guesses == matrix.val_labels))
-    return Trial(config, probe.tried[probe.c], accuracy, (), 0, probe.choices()), probe.head
+        logits = probe.head(torch.from_numpy(matrix.val))
+        loss = float(nn.functional.cross_entropy(logits.double(), torch.from_numpy(matrix.val_labels)))
+    accuracy = float(np.mean(logits.argmax(1).numpy() == matrix.val_labels))
+    return Trial(config, loss, accuracy, (), 0, probe.choices()), probe.head
 
 
 def describe_sweep(sweep: Sweep) -> dict[str, Any]:

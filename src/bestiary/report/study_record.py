@@ -65,6 +65,7 @@ class StudyRecord:
         compared: whether there is a comparison.
         corrections: by image id.
         skipped_corrections: how many further ones are about images that are gone.
+        refit: what `refit.json` says of the exported model; empty where it was not refitted.
     """
 
     folder: Path
@@ -78,6 +79,7 @@ class StudyRecord:
     audit: AuditRecord | None = None
     corrections: Mapping[str, Correction] = field(default_factory=dict)
     skipped_corrections: int = 0
+    refit: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> list[ModelRecord]:
@@ -141,6 +143,7 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
         audit=audit,
         corrections=snapshot.decisions,
         skipped_corrections=len(snapshot.skipped_corrections),
+        refit=snapshot.refit,
     )
 
 

@@ -6,7 +6,7 @@ that a label that changes later changes figures alone (see `evaluation`).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.errors import StudyError, TrainingError, WeightsError
-from bestiary.models.backbones import preprocessing_from
+from bestiary.models.backbones import preprocessings_from
 from bestiary.models.devices import pick_device
 from bestiary.models.learner import Labelled, Learner, Outcome, State, build_learner
 from bestiary.progress import SILENT, Progress
@@ -58,7 +58,7 @@ def fit_model(
     Args:
         folder: the run's, `runs/<name>`, or that of one fold.
         config: the study's.
-        images: `image_id, path, sha256, label, split, drawn` of the images of the study.
+        images: `image_id, path, sha256, label, split, drawn, group_id` of the images of the study.
         root: the folder that paths are relative to.
         key: of the weights, see `keys.fit_keys`.
         name: of the model in the config; "": that of the folder.
@@ -106,12 +106,12 @@ def _fit(
     progress: Progress,
 ) -> ModelConfig | None:
     """Fit, save the weights, then see what they say of val and test; returns the config with what a sweep chose."""
-    clock, images = Clock(), _in_order(images)
+    clock, images = Clock(), in_order(images)
     learner.prepare(images, root, clock=clock, progress=progress)
     start = time.perf_counter()
     outcome = learner.fit(
-        _labelled(images, "train", names),
-        _labelled(images, "val", names),
+        labelled(images, ("train",), names),
+        labelled(images, ("val",), names),
         checkpoint=folder / CHECKPOINT,
         key=key,
         progress=progress,
@@ -134,16 +134,25 @@ def _fit(
     return outcome.chosen
 
 
-def _in_order(images: pd.DataFrame) -> pd.DataFrame:
+def in_order(images: pd.DataFrame) -> pd.DataFrame:
     """The images to prepare, in an order that no file name changes; dropped ones only if they were drawn to score."""
     wanted = images[(images["split"] != "") | images["drawn"].isin(("val", "test"))]
     return wanted.sort_values(["sha256", "label", "image_id"], kind="stable").reset_index(drop=True)
 
 
-def _labelled(images: pd.DataFrame, split: str, names: Sequence[str]) -> Labelled:
-    positions = np.flatnonzero(images["split"] == split)
+def labelled(images: pd.DataFrame, splits: Collection[str], names: Sequence[str]) -> Labelled:
+    """Those of the images that are in some splits and of a known class.
+
+    Args:
+        images: in the order in which they were prepared.
+        splits: such as `("train",)`.
+        names: of the classes, in the order of their numbers.
+    """
+    positions = np.flatnonzero(images["split"].isin(splits) & images["label"].isin(names))
     labels = pd.Index(names).get_indexer(images["label"].iloc[positions])
-    return Labelled(positions, np.asarray(labels, dtype=np.int64))
+    # Numbered in the order of the images, which is that of their contents.
+    groups = pd.factorize(images["group_id"].iloc[positions])[0]
+    return Labelled(positions, np.asarray(labels, dtype=np.int64), groups.astype(np.int64))
 
 
 def _found(name: str, names: Sequence[str], outcome: Outcome, clock: Clock, learner: Learner) -> dict[str, Any]:
@@ -157,7 +166,7 @@ def _found(name: str, names: Sequence[str], outcome: Outcome, clock: Clock, lear
         "epochs": len(outcome.history),
         "best_epoch": outcome.best_epoch,
         "choices": outcome.choices,
-        "geometry": learner.describe().get("preprocessing", {}).get("geometry", {}),
+        "geometries": [each["geometry"] for each in learner.describe().get("preprocessings", [])],
     }
 
 
@@ -182,15 +191,14 @@ def add_logits(
         StudyError: the weights do not fit the run's config.
     """
     record, logits = read_run(folder), read_logits(folder)
-    new = _in_order(lacking(logits.image_ids, images))
+    new = in_order(lacking(logits.image_ids, images))
     model = ModelConfig.model_validate(record.config)
-    seen = record.environment.get("preprocessing")
     learner = build_learner(
         model,
         len(logits.class_names),
         device=pick_device(config.device),
         label=folder.name,
-        preprocessing=preprocessing_from(seen) if seen else None,
+        preprocessings=preprocessings_from(record.environment.get("preprocessings", [])),
     )
     try:
         learner.load(load_file(folder / MODEL))

@@ -1,7 +1,8 @@
 """The record of a run on disk.
 
 In: what fitting and evaluating found. Out: `runs/<name>/`, which this module owns: `run.toml`, `environment.json`,
-`history.parquet`, `fit.json`, `logits.parquet`, `model.safetensors`, and `figures.json`, which is made from the logits.
+`history.parquet`, `fit.json`, `logits.parquet`, `model.safetensors`, `figures.json`, which is made from the logits, and
+`refit.json` with `refit.safetensors`, of the model that is exported.
 No torch here, so that old studies stay readable without it.
 
 `run.toml` is written last and holds the hashes of the others but `figures.json`: a run without it, of another key, or
@@ -28,8 +29,9 @@ from bestiary.store.files import read_json, write_atomically, write_json, write_
 from bestiary.store.hashing import sha256_file
 from bestiary.store.tables import read_table, write_table
 
-FORMAT = 2
+FORMAT = 3
 RUN, ENVIRONMENT, HISTORY, FIT = "run.toml", "environment.json", "history.parquet", "fit.json"
+REFIT, REFIT_WEIGHTS = "refit.json", "refit.safetensors"
 LOGITS, MODEL, CHECKPOINT, FIGURES = "logits.parquet", "model.safetensors", "checkpoint.safetensors", "figures.json"
 
 HISTORY_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
@@ -235,3 +237,21 @@ def read_figures(folder: Path) -> dict[str, Any]:
     except (BestiaryError, OSError):
         return {}
     return content if isinstance(content, dict) and content.get("format") == FORMAT else {}
+
+
+def write_refit(folder: Path, refit: Mapping[str, Any], *, key: str) -> None:
+    """Write `refit.json` beside the weights that it speaks of, with their hash; last, so that it vouches for them."""
+    content = {"format": FORMAT, "key": key, "weights_sha256": sha256_file(folder / REFIT_WEIGHTS), **refit}
+    write_json(folder / REFIT, content)
+
+
+def read_refit(folder: Path, *, key: str) -> dict[str, Any]:
+    """What `refit.json` holds; empty where there is none of this key, or its weights are not as they were written."""
+    try:
+        content = read_json(folder / REFIT)
+    except (BestiaryError, OSError):
+        return {}
+    if not isinstance(content, dict) or (content.get("format"), content.get("key")) != (FORMAT, key):
+        return {}
+    weights = folder / REFIT_WEIGHTS
+    return content if weights.is_file() and sha256_file(weights) == content["weights_sha256"] else {}

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bestiary.config.kinds import kind_of
+from bestiary.config.kinds import backbones_of, kind_of
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.evaluate.metrics import METRICS
 from bestiary.evaluate.paired import compare_paired, holm
@@ -22,7 +22,7 @@ from bestiary.runs.record import RunRecord, read_logits
 from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.files import write_json, write_text
 
-FORMAT = 2
+FORMAT = 3
 
 
 def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "model": name,
         "rank": rank,
         "kind": run.status.kind,
-        "backbone": config["backbone"],
+        "backbone": " + ".join(backbones_of(config)),
         "weights": config["weights"],
         "trainable": config["trainable"],
         "val": _measured(figures["val"]),
@@ -114,7 +114,7 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "cached": fit["cached"],
         "epochs": fit["epochs"],
         "best_epoch": fit["best_epoch"],
-        "geometry": fit["geometry"],
+        "geometries": fit["geometries"],
         "choices": fit["choices"],
         "versus_winner": versus,
     }

@@ -83,7 +83,8 @@ def make_fits(work: Work, key: str) -> None:
     from bestiary.runs.fit import add_logits, fit_model
 
     for name in due:
-        check_backbone(snapshot.config.models[name].backbone)
+        for member in snapshot.config.models[name].members:
+            check_backbone(member.backbone)
     for name in due:
         fit_model(
             work.paths.run(name),

@@ -36,6 +36,7 @@ from bestiary.study.folds_stage import (
     make_pooled,
     pooled_key,
 )
+from bestiary.study.refit_stage import has_refit, make_refit, refit_stage_key
 from bestiary.study.run_stage import (
     all_figures_key,
     fits_key,
@@ -95,7 +96,7 @@ def _report_key(work: Work) -> str:
     corrections = corrections_fingerprint(snapshot.corrections)
     settings = snapshot.config.report.model_dump(mode="json")
     made_from = [work.key("compare"), index_fingerprint(snapshot.index), audit, corrections, settings]
-    return fingerprint([made_from, package_versions()["bestiary"]])
+    return fingerprint([made_from, work.key("refit"), package_versions()["bestiary"]])
 
 
 def _make_report(work: Work, key: str) -> None:
@@ -108,7 +109,8 @@ def _make_report(work: Work, key: str) -> None:
 def _export_key(work: Work) -> str:
     settings = work.snapshot.config.export.model_dump(mode="json")
     # The card says how images were split.
-    return fingerprint([work.key("compare"), work.key("split"), settings, package_versions()["bestiary"]])
+    keys = [work.key(stage) for stage in ("compare", "split", "refit")]
+    return fingerprint([keys, settings, package_versions()["bestiary"]])
 
 
 def _make_export(work: Work, key: str) -> None:
@@ -221,10 +223,21 @@ _ALL = (
         on_demand=True,
     ),
     Stage(
+        name="refit",
+        command="export",
+        makes="refitted model",
+        needs=lambda work: ("compare",),
+        key=refit_stage_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=has_refit,
+        make=make_refit,
+        on_demand=True,
+    ),
+    Stage(
         name="report",
         command="report",
         makes="report",
-        needs=lambda work: ("compare",),
+        needs=lambda work: ("compare", "refit"),
         key=_report_key,
         is_there=lambda paths: paths.report.exists(),
         is_current=lambda work, key: report_fingerprint(work.paths.report) == key,
@@ -234,7 +247,7 @@ _ALL = (
         name="export",
         command="export",
         makes="exported model",
-        needs=lambda work: ("compare",),
+        needs=lambda work: ("compare", "refit"),
         key=_export_key,
         is_there=lambda paths: paths.model.exists(),
         is_current=lambda work, key: is_whole_bundle(work.paths.model, fingerprint=key),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bestiary.audit.labels.probe import Features, Labels, fit_probe
+from bestiary.evaluate.grouped_folds import grouped_folds, possible_folds
 from bestiary.progress import SILENT, Progress
 
 # Inverse L2 strength of the probes: strong, so that a wrong label does not pull the probe its way. Average precision of
@@ -52,7 +53,7 @@ def out_of_fold_probabilities(
 ) -> OutOfFold:
     """Fit a probe on all folds but one, and let it judge that one; in turn.
 
-    Folds are stratified by class and never part a group (scikit-learn's `StratifiedGroupKFold`). Classes weigh alike:
+    Folds are stratified by class and never part a group. Classes weigh alike:
     of 25 photos of a class among 1,200, all of them right, probes that weigh images alike take 8 for another class,
     these 1. An image of a class
     of which the probe saw fewer than `MIN_GROUPS_SEEN` groups is not judged: too small a class, or one whose images
@@ -68,13 +69,13 @@ def out_of_fold_probabilities(
         c: inverse L2 strength of the probes.
         progress: counts the folds.
     """
-    possible = min(folds, len(np.unique(groups)), int(np.bincount(labels).max()))
+    possible = possible_folds(labels, groups, folds=folds)
     found = np.full((len(labels), class_count), 1 / class_count, dtype=np.float32)
     judged = np.zeros(len(labels), dtype=bool)
     if possible < 2:
         return OutOfFold(found, judged, float("nan"), 0)
     with progress.track("out-of-fold probes", possible, unit="folds") as task:
-        for train, test in _deal(labels, groups, folds=possible, seed=seed):
+        for train, test in grouped_folds(labels, groups, folds=possible, seed=seed):
             probe = fit_probe(features[train], labels[train], c=c, balanced=True)
             found[test] = probe.probabilities(features[test], class_count=class_count)
             judged[test] = _groups_seen(labels[train], groups[train], class_count)[labels[test]] >= MIN_GROUPS_SEEN
@@ -82,18 +83,6 @@ def out_of_fold_probabilities(
     right = found.argmax(axis=1) == labels
     accuracy = float(right[judged].mean()) if judged.any() else float("nan")
     return OutOfFold(found, judged, accuracy, possible)
-
-
-def _deal(
-    labels: Labels, groups: npt.NDArray[np.int64], *, folds: int, seed: int
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Positions of the training and of the judged part of each fold; a fold that got no image is left out."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    # It warns of classes with fewer images than folds, of which `judged` speaks.
-    parts = splitter.split(np.empty((len(labels), 0)), labels, groups)
-    return [(train, test) for train, test in parts if len(train) and len(test)]
 
 
 def _groups_seen(labels: Labels, groups: npt.NDArray[np.int64], class_count: int) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ is torch. Figures stand in docs/speed.md.
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,10 +18,11 @@ import torch
 from torch import nn
 
 from bestiary.models.devices import autocast
-from bestiary.models.extract.openvino_stream import BATCH_SIZE, Batches, Outputs, openvino_stream
+from bestiary.models.extract.openvino_stream import BATCH_SIZE, Outputs, openvino_stream
 from bestiary.telemetry import import_openvino
 
 Engine = Literal["openvino", "torch"]
+Batches = Iterable[npt.NDArray[np.uint8]]
 
 # A GPU needs more at once to be busy.
 _GPU_BATCH_SIZE = 256
@@ -100,7 +101,8 @@ def _torch(
 
 def _openvino(network: nn.Module, *, size_px: int, precision: Literal["fp32", "bf16"]) -> Callable[[Batches], Outputs]:
     model = _convert(network, torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8))
-    return openvino_stream(model, batch_size=BATCH_SIZE, size_px=size_px, precision=precision)
+    stream = openvino_stream(model, batch_size=BATCH_SIZE, sizes_px=[size_px], precision=precision)
+    return lambda batches: stream([batch] for batch in batches)
 
 
 def _convert(network: nn.Module, example: torch.Tensor) -> Any:

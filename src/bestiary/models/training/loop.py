@@ -11,7 +11,7 @@ epoch's number. So a run that is killed and resumed gives, on a CPU, the very we
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,17 +24,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from bestiary.config.schema import ModelConfig, ScheduleConfig
+from bestiary.config.schema import ModelConfig
 from bestiary.errors import TrainingError
 from bestiary.models.devices import autocast, seeded
 from bestiary.models.training.batches import Source
+from bestiary.models.training.rates import rates_of
 from bestiary.models.weights import state_hash
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import write_bytes
 from bestiary.store.hashing import fingerprint
-
-_MIN_PROGRESS = 1e-4
-_WARM_UP = 0.3
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,8 @@ def fit(
     optimizer = _optimizer(loop.network, config)
     state = _State(loop.network, optimizer, checkpoint, checkpoint_key)
     state.resume()
-    criterion = nn.CrossEntropyLoss(weight=class_weights.to(device) if class_weights is not None else None)
-    # A single image left over joins the batch before it: a batch norm over one position cannot train on one image.
-    steps = max(1, math.ceil((len(train.labels) - 1) / config.batch_size))
+    criterion = _criterion(class_weights, device)
+    steps = _steps(train, config)
     with progress.track(label, config.epochs * len(train.labels), unit="images") as task:
         task.advance(len(state.history) * len(train.labels))
         for number in range(len(state.history) + 1, config.epochs + 1):
@@ -120,7 +117,7 @@ def fit(
                 break
             start = time.perf_counter()
             with _epoch_seeded(config.seed, number, device) as generator:
-                rates = _rates(config, state.history, epoch=number, steps=steps)
+                rates = rates_of(config, [past.val_loss for past in state.history], epoch=number, steps=steps)
                 loop.train_mode()
                 loss, accuracy = _train_epoch(
                     loop, train, criterion, optimizer, rates,
@@ -139,6 +136,57 @@ def fit(
                 0, note=f"epoch {number}, val loss {val_loss:.4f} (best {best:.4f}), val accuracy {val_accuracy:.3f}"
             )
     return state.finish()
+
+
+def train_again(
+    loop: Loop,
+    train: Source,
+    history: Sequence[Epoch],
+    *,
+    config: ModelConfig,
+    device: torch.device,
+    precision: Literal["fp32", "bf16"],
+    class_weights: torch.Tensor | None = None,
+    label: str = "refit",
+    progress: Progress = SILENT,
+) -> None:
+    """Train for as many epochs as an earlier fit kept, at its learning rates; the network holds the last weights.
+
+    Args:
+        loop: the network, on the device, with the weights that the earlier fit began with.
+        train: what to learn from: other images than before, or more.
+        history: of the earlier fit, up to its best epoch; its validation losses say when the rate fell.
+        config: of the earlier fit.
+        device: where.
+        precision: of forward passes.
+        class_weights: `(class_count,) float32` for the training loss.
+        label: for the progress bar.
+        progress: told of every batch.
+    """
+    optimizer, criterion = _optimizer(loop.network, config), _criterion(class_weights, device)
+    steps = _steps(train, config)
+    with progress.track(label, len(history) * len(train.labels), unit="images") as task:
+        for number in range(1, len(history) + 1):
+            with _epoch_seeded(config.seed, number, device) as generator:
+                losses = [past.val_loss for past in history[: number - 1]]
+                rates = rates_of(config, losses, epoch=number, steps=steps)
+                loop.train_mode()
+                _train_epoch(
+                    loop, train, criterion, optimizer, rates,
+                    config=config, device=device, precision=precision, generator=generator, task=task,
+                )  # fmt: skip
+    loop.network.eval()
+
+
+def _criterion(class_weights: torch.Tensor | None, device: torch.device) -> nn.CrossEntropyLoss:
+    return nn.CrossEntropyLoss(weight=class_weights.to(device) if class_weights is not None else None)
+
+
+def _steps(train: Source, config: ModelConfig) -> int:
+    """Steps of an epoch. A single image left over joins the batch before it: a batch norm over one position cannot
+    train on one image.
+    """
+    return max(1, math.ceil((len(train.labels) - 1) / config.batch_size))
 
 
 def predict_logits(
@@ -176,47 +224,6 @@ def _epoch_seeded(seed: int, epoch: int, device: torch.device) -> Iterator[torch
     mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, dtype=np.uint64)[0] >> np.uint64(1))
     with seeded(mixed, device):
         yield torch.Generator().manual_seed(mixed)
-
-
-def _rates(config: ModelConfig, history: list[Epoch], *, epoch: int, steps: int) -> list[float]:
-    """The learning rate of each step of an epoch; a function of the history, so that there is no state to save."""
-    base = config.optimizer.learning_rate
-    if config.schedule.name == "constant":
-        return [base] * steps
-    if config.schedule.name == "plateau":
-        return [plateau_rate(base, [past.val_loss for past in history], config.schedule)] * steps
-    total = config.epochs * steps
-    return [one_cycle_rate(base, ((epoch - 1) * steps + step) / max(total - 1, 1)) for step in range(steps)]
-
-
-def plateau_rate(base: float, val_losses: list[float], schedule: ScheduleConfig) -> float:
-    """The rate after some epochs: times `factor` whenever `patience_epochs` in a row brought no progress of 1e-4."""
-    rate, best, waited = base, math.inf, 0
-    for loss in val_losses:
-        if loss < best - _MIN_PROGRESS:
-            best, waited = loss, 0
-            continue
-        waited += 1
-        if waited == schedule.patience_epochs:
-            rate, waited = rate * schedule.factor, 0
-    return rate
-
-
-def one_cycle_rate(peak: float, progress: float) -> float:
-    """Smith's one cycle (2018) with cosine sides: from peak/25 up over the first 30 %, then down to peak/250,000.
-
-    Args:
-        peak: the highest rate.
-        progress: share of all steps done, in [0, 1].
-    """
-    first, last = peak / 25, peak / 25 / 1e4
-    if progress < _WARM_UP:
-        return _cosine(first, peak, progress / _WARM_UP)
-    return _cosine(peak, last, (progress - _WARM_UP) / (1 - _WARM_UP))
-
-
-def _cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _is_over(history: list[Epoch], patience: int) -> bool:

@@ -189,4 +189,5 @@ def curves_note(study: StudyRecord) -> Text:
 
 def model_statements(study: StudyRecord) -> Statements:
     """What the figures say, in sentences."""
-    return Statements(sentences(study.comparison, metrics={run.name: run.metrics for run in study.done}))
+    metrics = {run.name: run.metrics for run in study.done}
+    return Statements(sentences(study.comparison, metrics=metrics, refit=study.refit))

@@ -35,7 +35,7 @@ def _note(comparison: Mapping[str, Any], over: Mapping[str, Any]) -> str:
         f"Test accuracy. {counted(count, 'fold')}, by group: {counted(tested, 'image')} were tested once, by a model "
         "that was neither fitted nor chosen on them or on a copy of them. The figures of the models above are over all "
         "folds, and their intervals are as wide as groups and folds ask for. Classes, confusions, errors and learning "
-        "curves below are those of the first fold, whose model is exported."
+        "curves below are those of the first fold."
     )
     if chosen := comparison.get("chosen_in_folds"):
         accuracy, names = chosen["accuracy"], chosen["models"]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bestiary.config.kinds import backbones_of
+from bestiary.plurals import counted
 from bestiary.report.parts import Cell, Table
 from bestiary.report.study_record import ModelRecord, StudyRecord
 from bestiary.report.study_view import describe, uses, value
@@ -67,8 +69,12 @@ def _of(row: Setting, config: Mapping[str, Any], run: ModelRecord) -> str:
 
 
 def geometry_text(config: Mapping[str, Any], run: ModelRecord) -> str:
-    """How an image becomes a square, such as `260 px, centre crop 0.89, bicubic`."""
-    geometry = {**(config.get("pixels") or {}), **(run.metrics.get("geometry") or {})}
+    """How an image becomes a square, such as `260 px, centre crop 0.89, bicubic`; of joined backbones each."""
+    asked = config.get("pixels") or {}
+    return "; ".join(_geometry_text({**asked, **known}) for known in run.metrics.get("geometries") or [{}])
+
+
+def _geometry_text(geometry: Mapping[str, Any]) -> str:
     if not geometry or geometry.get("size_px") in (None, "auto"):
         return "as the weights require"
     fit = {"crop": "centre crop", "squash": "squashed", "pad": "padded"}.get(str(geometry.get("fit")), "")
@@ -113,12 +119,21 @@ def _epochs(config: Mapping[str, Any], run: ModelRecord) -> str:
 
 
 def _chosen_c(config: Mapping[str, Any], run: ModelRecord) -> str:
-    return setting((run.metrics.get("choices") or {}).get("C"))
+    choices = run.metrics.get("choices") or {}
+    as_good = choices.get("as_good") or []
+    also = f" ({setting(as_good[0])} to {setting(as_good[-1])} as good)" if len(as_good) > 1 else ""
+    return f"{setting(choices.get('C'))}{also}"
 
 
 def _tried_c(config: Mapping[str, Any], run: ModelRecord) -> str:
-    tried = (run.metrics.get("choices") or {}).get("tried") or []
-    return setting([one["C"] for one in tried if isinstance(one, Mapping) and "C" in one])
+    choices = run.metrics.get("choices") or {}
+    tried, on = choices.get("tried") or [], choices.get("chosen_on") or {}
+    if not tried or not on:
+        return DASH
+    return (
+        f"{len(tried)}, {setting(tried[0]['C'])} to {setting(tried[-1]['C'])}, in {on['folds']} folds of "
+        f"{counted(on['images'], 'training image')}" + (f", dealt {on['repeats']} times" if on["repeats"] > 1 else "")
+    )
 
 
 def _heads_tried(config: Mapping[str, Any], run: ModelRecord) -> str:
@@ -137,7 +152,7 @@ _TRAINED = Setting("Trained", "trainable", _plain("trainable"))
 _AUGMENTATION = Setting("Augmentation", "augment", augment_text)
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("Backbone", "backbone", _plain("backbone")),
+    Setting("Backbone", "backbone", lambda config, run: " + ".join(backbones_of(config))),
     _WEIGHTS,
     _TRAINED,
     _INPUT,

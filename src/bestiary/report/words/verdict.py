@@ -68,16 +68,22 @@ def _besides(baseline: str) -> str:
     return " besides the baseline" if baseline else ""
 
 
-def sentences(comparison: Comparison, *, metrics: Mapping[str, Mapping[str, Any]] | None = None) -> list[Sentence]:
+def sentences(
+    comparison: Comparison,
+    *,
+    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    refit: Mapping[str, Any] | None = None,
+) -> list[Sentence]:
     """What the figures say, each topic once and only where there is something to say.
 
     Args:
         comparison: as in `comparison.json`.
         metrics: each model's figures by model name; the winner's are for the sentences on classes and confusions.
+        refit: what `refit.json` says of the exported model; empty where it was not refitted.
 
     Returns:
         Topics in reading order: choice, uncertainty, the best two, the others, baseline, validation and test, weakest
-        class, confusions, models not run.
+        class, confusions, the exported model, models not run.
     """
     winner = _winner(comparison)
     found: list[Sentence | None] = []
@@ -98,7 +104,7 @@ def sentences(comparison: Comparison, *, metrics: Mapping[str, Mapping[str, Any]
         if winner.get("over_folds"):
             # Classes and confusions are those of the model that is exported.
             found[-2:] = [one and Sentence(f"{one.topic}, first fold", one.text) for one in found[-2:]]
-    found.append(_not_run(comparison))
+    found += [_refitted(refit or {}), _not_run(comparison)]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -343,6 +349,19 @@ def _confusions(winner: Row, split: Mapping[str, Any] | None, class_names: Seque
 
 def _pair(row: Mapping[str, Any]) -> str:
     return f"{quoted(row['y_true'])} for {quoted(row['y_pred'])}"
+
+
+def _refitted(refit: Mapping[str, Any]) -> Sentence | None:
+    """That the exported weights are not those that were measured."""
+    if not refit:
+        return None
+    share = refit["test_agreed"] / max(refit["test_images"], 1)
+    return Sentence(
+        "Exported model",
+        f"It was fitted once more on {counted(refit['images'], 'image')}, with what had been chosen. All figures here "
+        f"are of the model before that, fitted on {counted(refit['images_before'], 'image')}: no image is left to "
+        f"measure the exported one on. The two agree on {percent(share)} of the test images.",
+    )
 
 
 def _not_run(comparison: Comparison) -> Sentence | None:
