@@ -24,6 +24,7 @@ MODULES: Mapping[str, str] = {
     "views": "views",
     "faults": "faults",
     "evaluation": "evaluation",
+    "repeated": "repeated",
 }
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
 from bestiary.models.heads import Head
-from bestiary.models.linear_probe import FALLBACK_C, PROBE_C, choose_strength, fit_linear_probe
+from bestiary.models.linear_probe import FALLBACK_C, PROBE_C, Strength, choose_strength, fit_linear_probe
 
 
 def blobs(classes: int, count: int, *, seed: int, features: int = 12, spread: float = 1.5):
@@ -51,6 +51,11 @@ def reference(data, *, c: float, balanced: bool = False):
     return lambda values: model.predict_proba(scaled(values, features))
 
 
+def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    powers = probabilities ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("balanced", [False, True])
 def test_the_probe_is_scikit_learns_logistic_regression(classes, balanced):
@@ -62,7 +67,8 @@ def test_the_probe_is_scikit_learns_logistic_regression(classes, balanced):
     assert probe.converged
     found = probabilities(probe.head, other[0])
     assert found.shape == (150, classes)
-    np.testing.assert_allclose(found, reference(train, c=probe.strength.c, balanced=balanced)(other[0]), atol=5e-3)
+    expected = softened(reference(train, c=probe.strength.c, balanced=balanced)(other[0]), probe.strength.temperature)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("count", [200, 1200])
@@ -73,15 +79,22 @@ def test_losses_are_those_of_scikit_learn_out_of_fold(count, features):
     groups = np.repeat(np.arange(count // 2), 2)  # pairs
     found = choose_strength([scaled(data, data).astype(np.float32)], labels, groups, class_count=3, seed=5)
     assert found.repeats == (5 if count == 200 else 1)
-    c = found.c
-    losses = []
+    c, said, true = found.c, [], []
     for repeat in range(found.repeats):
         splitter = StratifiedGroupKFold(5, shuffle=True, random_state=5 + repeat)
         for fit_on, held_out in splitter.split(data, labels, groups):
             model = LogisticRegression(C=c, tol=1e-8, max_iter=20_000)
             model.fit(scaled(data, data)[fit_on], labels[fit_on])
-            losses += [len(held_out) * log_loss(labels[held_out], model.predict_proba(scaled(data, data)[held_out]))]
-    assert found.tried[c] == pytest.approx(sum(losses) / count / found.repeats, abs=5e-3)
+            said.append(model.predict_proba(scaled(data, data)[held_out]))
+            true.append(labels[held_out])
+    losses = {
+        temperature: log_loss(np.concatenate(true), softened(np.concatenate(said), temperature))
+        for temperature in np.geomspace(0.05, 20, 300)
+    }
+    assert found.tried[c] == pytest.approx(min(losses.values()), abs=5e-3)
+    assert losses[min(losses, key=lambda one: abs(one - found.temperature))] == pytest.approx(
+        min(losses.values()), abs=5e-3
+    )
 
 
 def test_the_strength_is_the_strongest_of_those_within_one_standard_error():
@@ -101,13 +114,17 @@ def test_the_search_finds_the_lowest_loss_of_the_whole_grid(spread):
     found = choose_strength(values, labels, alone(labels), class_count=3)
     losses = {}
     for c in PROBE_C:
-        summed = 0.0
+        said, true = [], []
         for repeat in range(found.repeats):
             splitter = StratifiedGroupKFold(5, shuffle=True, random_state=repeat)
             for fit_on, held_out in splitter.split(features, labels, alone(labels)):
                 model = LogisticRegression(C=c, max_iter=1000).fit(values[0][fit_on], labels[fit_on])
-                summed += len(held_out) * log_loss(labels[held_out], model.predict_proba(values[0][held_out]))
-        losses[c] = summed / len(labels) / found.repeats
+                said.append(model.predict_proba(values[0][held_out]))
+                true.append(labels[held_out])
+        losses[c] = min(
+            log_loss(np.concatenate(true), softened(np.concatenate(said), temperature))
+            for temperature in np.geomspace(0.05, 20, 60)
+        )
     assert min(found.tried.values()) <= min(losses.values()) + 0.003
 
 
@@ -126,7 +143,7 @@ def test_noise_asks_for_the_strongest_probe():
     random = np.random.default_rng(0)
     noise, labels = random.normal(0, 1, (300, 20)).astype(np.float32), random.integers(0, 3, 300)
     strength = choose_strength([noise], labels, alone(labels), class_count=3)
-    assert strength.c < 1e-3
+    assert strength.c <= 0.01
     assert min(strength.tried.values()) == pytest.approx(np.log(3), abs=0.02)
 
 
@@ -171,7 +188,7 @@ def test_balancing_lifts_the_rare_class():
 
 def test_a_known_strength_is_taken_and_nothing_is_tried():
     data = blobs(3, 100, seed=1)
-    probe = fitted(data, c=0.5)
+    probe = fitted(data, strength=Strength(0.5))
     assert (probe.strength.c, probe.strength.tried) == (0.5, {})
     np.testing.assert_allclose(probabilities(probe.head, data[0]), reference(data, c=0.5)(data[0]), atol=5e-3)
 
@@ -179,7 +196,7 @@ def test_a_known_strength_is_taken_and_nothing_is_tried():
 def test_all_views_are_fitted_on():
     (features, labels), (others, _) = blobs(3, 120, seed=1), blobs(3, 120, seed=1)
     others = others + np.random.default_rng(3).normal(0, 2, others.shape).astype(np.float32)
-    probe = fit_linear_probe([features, others], labels, alone(labels), class_count=3, c=0.3)
+    probe = fit_linear_probe([features, others], labels, alone(labels), class_count=3, strength=Strength(0.3))
     both = (np.concatenate([features, others]), np.tile(labels, 2))
     np.testing.assert_allclose(probabilities(probe.head, features), reference(both, c=0.3)(features), atol=5e-3)
 

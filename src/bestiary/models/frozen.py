@@ -15,7 +15,7 @@ from bestiary.models.augment import views_of
 from bestiary.models.backbones import Backbone
 from bestiary.models.extract.features import FeatureTable, feature_table
 from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
-from bestiary.models.linear_probe import LinearProbe, fit_linear_probe
+from bestiary.models.linear_probe import LinearProbe, Strength, fit_linear_probe
 from bestiary.models.sweep import Matrix, describe_sweep, fit_heads, propose_heads
 from bestiary.models.training.batches import FeatureSource, Source
 from bestiary.models.training.loop import Loop, fit, predict_logits, train_again
@@ -71,7 +71,7 @@ class FrozenLearner(NetworkLearner):
 
     def refit(self, images: Labelled, found: Outcome, *, progress: Progress = SILENT) -> None:
         if self._config.optimizer.name == "lbfgs":
-            self.classifier.head = self._probe(images, c=found.choices["C"]).head
+            self.classifier.head = self._probe(images, Strength.from_record(found.choices)).head
             return
         train_again(
             self._loop(),
@@ -112,14 +112,14 @@ class FrozenLearner(NetworkLearner):
         self.classifier.head = probe.head
         return Outcome((), 0, probe.choices(), parameters)
 
-    def _probe(self, images: Labelled, *, c: float | None = None) -> LinearProbe:
+    def _probe(self, images: Labelled, strength: Strength | None = None) -> LinearProbe:
         return fit_linear_probe(
             [view[images.positions] for view in self._known_features().views],
             images.labels,
             images.tied,
             class_count=self._class_count,
             balanced=self._config.class_weights == "balanced",
-            c=c,
+            strength=strength,
             seed=self._config.seed,
         )
 

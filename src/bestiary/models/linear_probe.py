@@ -7,10 +7,10 @@ No label of validation or test is seen here, so that both say what the whole rec
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from bestiary.evaluate.calibration import best_temperature, log_losses
 from bestiary.evaluate.grouped_folds import grouped_folds, possible_folds
 from bestiary.models.devices import seeded
 from bestiary.models.heads import Features, Head, Labels
@@ -25,7 +26,7 @@ from bestiary.models.heads import Features, Head, Labels
 # Inverse L2 strengths, for features of unit variance, strongest first: three a decade, from 1e-5 to 100. The search
 # begins in the middle and goes each way until the loss has risen twice: 7 to 9 of the 22 are fitted.
 PROBE_C = tuple(float(f"{10 ** (exponent / 3):.2g}") for exponent in range(-15, 7))
-_FIRST = PROBE_C.index(0.046)
+_FIRST = PROBE_C.index(0.022)
 # Where there is no second group to judge by: what is best, or nearly so, on most sets.
 FALLBACK_C = 0.1
 _FOLDS = 5
@@ -35,6 +36,7 @@ _MOST_REPEATS = 5
 _MAX_ITERATIONS = 300
 
 Losses = npt.NDArray[np.float64]
+Logits = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Strength:
 
     Attributes:
         c: the strongest of those that are as good as the best.
-        tried: mean out-of-fold log loss in nats by strength, strongest first; empty where nothing could be tried.
+        temperature: by which logits are divided, so that probabilities are neither too sure nor too unsure.
+        tried: mean out-of-fold log loss in nats by strength, strongest first, each at its own best temperature; empty
+            where nothing could be tried.
         as_good: strengths whose loss is within one standard error of the lowest (of the paired difference, by groups),
             strongest first.
         images: how many training images were judged.
@@ -51,17 +55,24 @@ class Strength:
         repeats: how often folds were dealt.
     """
 
-    c: float
-    tried: dict[float, float]
-    as_good: tuple[float, ...]
-    images: int
-    folds: int
-    repeats: int
+    c: float = FALLBACK_C
+    temperature: float = 1.0
+    tried: dict[float, float] = field(default_factory=dict)
+    as_good: tuple[float, ...] = ()
+    images: int = 0
+    folds: int = 0
+    repeats: int = 0
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Strength":
+        """The strength and temperature that a run's record holds, without how they were found."""
+        return cls(c=record["C"], temperature=record["temperature"])
 
     def as_record(self) -> dict[str, Any]:
         """For the run's record: plain values."""
         return {
             "C": self.c,
+            "temperature": self.temperature,
             "tried": [{"C": c, "loss": loss} for c, loss in self.tried.items()],
             "as_good": list(self.as_good),
             "chosen_on": {"images": self.images, "folds": self.folds, "repeats": self.repeats},
@@ -94,7 +105,7 @@ def fit_linear_probe(
     *,
     class_count: int,
     balanced: bool = False,
-    c: float | None = None,
+    strength: Strength | None = None,
     seed: int = 0,
     on_step: Callable[[str], None] = lambda note: None,
 ) -> LinearProbe:
@@ -109,7 +120,7 @@ def fit_linear_probe(
         groups: `(n,) int64`; images of one group are never on two sides of a fold.
         class_count: how many classes.
         balanced: weigh classes by the inverse of their frequency.
-        c: the strength, where it is known; None: choose it, see `choose_strength`.
+        strength: where it is known; None: choose it, see `choose_strength`.
         seed: of the folds.
         on_step: told after each strength.
     """
@@ -118,12 +129,9 @@ def fit_linear_probe(
     scale = np.float32(np.sqrt(stacked.var(axis=0, dtype=np.float64).mean())) or np.float32(1.0)
     del stacked
     scaled = [(view - mean) / scale for view in views]
-    if c is None:
-        strength = choose_strength(
-            scaled, labels, groups, class_count=class_count, balanced=balanced, seed=seed, on_step=on_step
-        )
-    else:
-        strength = Strength(c, {}, (), 0, 0, 0)
+    strength = strength or choose_strength(
+        scaled, labels, groups, class_count=class_count, balanced=balanced, seed=seed, on_step=on_step
+    )
     model = _regression(balanced)
     model.set_params(C=strength.c)
     with _quiet_on_one_thread():
@@ -134,7 +142,7 @@ def fit_linear_probe(
         intercept = np.concatenate([-intercept / 2, intercept / 2])
     with seeded(0):  # its first weights are replaced: nothing of the caller's random numbers is used up for them
         head = Head(scaled[0].shape[1], class_count)
-    weight = coefficients / scale
+    weight, intercept = coefficients / scale / strength.temperature, intercept / strength.temperature
     with torch.no_grad():
         linear = head.layers[0]
         assert isinstance(linear, nn.Linear)
@@ -155,8 +163,11 @@ def choose_strength(
 ) -> Strength:
     """The strength by out-of-fold log loss, from repeated, stratified, grouped cross-validation.
 
-    Of those within one standard error of the lowest loss the strongest is taken (Breiman et al. 1984, "Classification
-    and regression trees", the 1-SE rule): beyond it the loss is flat, and stronger probes are surer of less.
+    Strengths are compared at the temperature that suits each best (Guo et al. 2017, "On calibration of modern neural
+    networks"): else a strong probe, which ranks classes better and is too unsure of them, would lose to a weak one. Of
+    those within one standard error of the lowest loss the strongest is taken (Breiman et al. 1984, "Classification and
+    regression trees", the 1-SE rule).
+
     Each image is judged by probes that were fitted on other folds; only its plain view is. An image whose class its
     fold did not see is not judged. Where all images are of one group, `FALLBACK_C` stands.
 
@@ -172,7 +183,7 @@ def choose_strength(
     count = len(labels)
     folds = possible_folds(labels, groups, folds=_FOLDS)
     if folds < 2:
-        return Strength(FALLBACK_C, {}, (), 0, 0, 0)
+        return Strength()
     repeats = min(_MOST_REPEATS, math.ceil(_JUDGEMENTS / count))
     views = _compact(views)
     parts = [
@@ -182,18 +193,18 @@ def choose_strength(
     ]
     parts = [part for part in parts if part.judges]
     if not parts:
-        return Strength(FALLBACK_C, {}, (), 0, 0, 0)
+        return Strength()
+    judged = np.concatenate([part.judged for part in parts])
+    times = np.bincount(judged, minlength=count)
+    known = times > 0
     losses: dict[float, Losses] = {}
-    judged = np.zeros(count, dtype=np.int64)
-    for part in parts:
-        judged[part.judged] += 1
-    known = judged > 0
+    temperatures: dict[float, float] = {}
 
     def judge(c: float) -> None:
-        summed = np.zeros(count)
-        for part, loss in zip(parts, pool.map(lambda part: part.loss(c), parts), strict=True):
-            summed[part.judged] += loss
-        losses[c] = summed[known] / judged[known]
+        logits = np.concatenate(list(pool.map(lambda part: part.logits(c, class_count), parts)))
+        temperatures[c] = best_temperature(logits, labels[judged])
+        loss = log_losses(logits / temperatures[c], labels[judged])
+        losses[c] = np.bincount(judged, weights=loss, minlength=count)[known] / times[known]
         on_step(f"C {c:g}, out-of-fold loss {losses[c].mean():.4f}")
 
     with _quiet_on_one_thread(), ThreadPoolExecutor(2) as pool:
@@ -207,6 +218,7 @@ def choose_strength(
     as_good = tuple(c for c in sorted(losses) if _is_as_good(losses[c] - losses[best], groups[known]))
     return Strength(
         c=as_good[0],
+        temperature=temperatures[as_good[0]],
         tried={c: float(losses[c].mean()) for c in sorted(losses)},
         as_good=as_good,
         images=int(known.sum()),
@@ -251,19 +263,17 @@ class _Part:
         self._views, self._fitted, self._labels = views, fitted, labels
         self._model = _regression(balanced).set_params(warm_start=True)
 
-    def loss(self, c: float) -> Losses:
-        """Log loss in nats of each judged image, after fitting with this strength."""
-        from scipy.special import log_softmax
-
+    def logits(self, c: float, class_count: int) -> Logits:
+        """Of the judged images, after fitting with this strength: `(n, class_count)`; -inf for a class never seen."""
         self._model.set_params(C=c)
         features = np.concatenate([view[self._fitted] for view in self._views])
         self._model.fit(features, np.tile(self._labels[self._fitted], len(self._views)))
         said = self._model.decision_function(self._views[0][self.judged]).astype(np.float64)
         if said.ndim == 1:  # of two classes: the logit of the second
             said = np.stack([np.zeros_like(said), said], axis=1)
-        said = log_softmax(said, axis=1)
-        columns = np.searchsorted(self._classes, self._labels[self.judged])
-        return -np.asarray(said[np.arange(len(said)), columns], dtype=np.float64)
+        found = np.full((len(said), class_count), -np.inf)
+        found[:, self._classes] = said
+        return found
 
 
 def _regression(balanced: bool) -> Any:
