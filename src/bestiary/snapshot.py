@@ -31,6 +31,7 @@ from bestiary.data.index import read_index, readable
 from bestiary.data.splits.split_table import present, read_splits, without
 from bestiary.errors import BestiaryError
 from bestiary.runs.record import RunRecord, read_run, read_status
+from bestiary.runs.search_record import read_search, with_finalists
 from bestiary.store.files import read_json
 
 
@@ -93,6 +94,14 @@ class StudyPaths:
         return self.runs / model
 
     @property
+    def search(self) -> Path:
+        return self.folder / "search.json"
+
+    @property
+    def search_journal(self) -> Path:
+        return self.folder / "search.journal"
+
+    @property
     def comparison(self) -> Path:
         return self.folder / "comparison.json"
 
@@ -114,12 +123,12 @@ class Snapshot:
 
     Attributes:
         paths: where everything lies.
-        config: the study's.
+        config: the study's, with the models that a search has found.
     """
 
     def __init__(self, folder: Path, config: StudyConfig) -> None:
         self.paths = StudyPaths(folder)
-        self.config = config
+        self.config = with_finalists(config, read_search(self.paths.search))
         self._runs: dict[str, RunRecord] = {}
 
     def put(self, **made: Any) -> None:

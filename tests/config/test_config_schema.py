@@ -23,6 +23,7 @@ TYPOS = {
     "audit": ("fold", "folds"),
     "audit.pixels": ("siz_px", "size_px"),
     "split": ("test_fracton", "test_fraction"),
+    "search": ("trails", "trials"),
     "report": ("titel", "title"),
     "export": ("modle", "model"),
     "models.a": ("epoch", "epochs"),

@@ -3,6 +3,7 @@
 In: nothing. Out: annotated types for typer, and small functions over them. Owns no file.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -55,6 +56,12 @@ Redraw = Annotated[
     typer.Option("--redraw", help="Draw the split again; otherwise an image keeps the side that it was drawn into."),
 ]
 
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", help="Find the best model in so long, all included: 90s, 10m, 1h30m."),
+]
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 T = TypeVar("T")
@@ -63,6 +70,23 @@ T = TypeVar("T")
 def progress_of(quiet: bool) -> Progress:
     """Bars and lines on stderr, or nothing."""
     return SILENT if quiet else Console()
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of `90`, `90s`, `10m`, `1.5h` or `1h30m`.
+
+    Raises:
+        UsageError: it is none of these, or not above zero.
+    """
+    parts = re.fullmatch(r"(?:\d+(?:\.\d+)?[smh])+", duration.strip().lower())
+    found = re.findall(r"(\d+(?:\.\d+)?)([smh])", duration.lower()) if parts else [(duration, "s")]
+    try:
+        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in found)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--budget {duration}: write it as 90s, 10m or 1h30m")
+    return seconds
 
 
 def when_there(resume: bool, force: bool) -> Literal["refuse", "resume", "force"]:

@@ -245,3 +245,21 @@ def relative(path: Path) -> str:
     """A path as short as can be for a person who is to open it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def print_heads(heads: "pd.DataFrame", *, rows: int = 10) -> None:
+    """The heads that a search tried to the end, the best first: out-of-fold figures on train, and settings."""
+    shown = [
+        (row.model, f"{row.loss:.4f}", f"{row.accuracy:.4f}", row.backbones, _head_text(row))
+        for row in heads.head(rows).itertuples()
+    ]
+    print_table(("model", "loss", "accuracy", "backbones", "head"), shown, numbers=["loss", "accuracy"])
+    if len(heads) > rows:
+        print(f"and {len(heads) - rows:,} more in search.json")
+    print("\nout of fold, on train alone; `bestiary compare` measures the first ones on val and test")
+
+
+def _head_text(row: Any) -> str:
+    if not row.hidden:
+        return "linear probe"
+    return f"{row.hidden} hidden units, dropout {row.dropout:g}, {row.optimizer}"

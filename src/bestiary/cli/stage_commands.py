@@ -11,11 +11,13 @@ from bestiary.cli.options import (
     EXIT_DONE,
     EXIT_FAILED,
     STAGES,
+    Budget,
     Folder,
     Json,
     Quiet,
     Redraw,
     open_study,
+    seconds_of,
     show_result,
 )
 
@@ -47,6 +49,21 @@ def split(study: Folder, redraw: Redraw = False, as_json: Json = False, quiet: Q
     counts = table["split"].value_counts()
     rows = [(name, f"{counts[name]:,}") for name in ("train", "val", "test")]
     show_result(table, as_json, lambda _: print_table(("split", "images"), rows, numbers=["images"]))
+
+
+@stage_app.command(epilog="Example: bestiary search my-study --trials 200", rich_help_panel=STAGES)
+def search(
+    study: Folder,
+    budget: Budget = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="How many heads to try.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try many heads on frozen backbones; the best become models of the study. Run it again to go on."""
+    from bestiary.cli.printing import print_heads
+
+    budget_s = None if budget is None else seconds_of(budget)
+    show_result(open_study(study, quiet).search(budget_s=budget_s, trials=trials), as_json, print_heads)
 
 
 @stage_app.command(epilog="Example: bestiary train my-study lite2-probe", rich_help_panel=STAGES)

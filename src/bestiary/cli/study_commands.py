@@ -15,6 +15,7 @@ from bestiary.cli.options import (
     EXIT_FAILED,
     STAGES,
     WHOLE,
+    Budget,
     ConfigFile,
     Data,
     Force,
@@ -27,6 +28,7 @@ from bestiary.cli.options import (
     Redraw,
     Resume,
     progress_of,
+    seconds_of,
     show_result,
     when_there,
 )
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from bestiary.study.study import Study
 
 study_app = typer.Typer()
+# What `--budget` begins from.
+BEST_RECIPE = "best"
 
 
 @study_app.command(epilog="Example: bestiary study photos/ --model lite2-probe --model resnet50", rich_help_panel=WHOLE)
@@ -48,15 +52,22 @@ def study(
     config: ConfigFile = None,
     models: ModelNames = None,
     overrides: Overrides = None,
+    budget: Budget = None,
     resume: Resume = False,
     force: Force = False,
     redraw: Redraw = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Index, audit, split, train, compare, report, export. Run it again to continue, or to redo what changed."""
+    """Index, audit, split, train, compare, report, export. Run it again to continue, or to redo what changed.
+
+    With --budget, search for the best model in that time; without a recipe or a file it begins from the recipe best.
+    """
     from bestiary.cli.printing import print_comparison, print_outcome, relative
 
+    if budget is not None:
+        recipe = recipe if recipe or config else BEST_RECIPE
+        overrides = [*(overrides or ()), f"search.budget_s={seconds_of(budget):g}"]
     begun = _begin(
         data,
         out,

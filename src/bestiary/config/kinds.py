@@ -44,7 +44,15 @@ class ModelKind:
 
 
 # What only training in epochs has, and a probe fitted by L-BFGS has not.
-_OF_EPOCHS = ("epochs", "batch_size", "schedule", "early_stopping", "optimizer.learning_rate", "optimizer.weight_decay")
+_OF_EPOCHS = (
+    "epochs",
+    "batch_size",
+    "label_smoothing",
+    "schedule",
+    "early_stopping",
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+)
 
 
 def _network_uses(values: Values, setting: str) -> bool:

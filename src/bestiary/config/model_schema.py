@@ -117,6 +117,7 @@ class ModelConfig(Section):
     epochs: int = Field(10, ge=1, le=10_000, description="at most")
     batch_size: int = Field(32, ge=1, le=65536)
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes count for more")
+    label_smoothing: Fraction = Field(0.0, description="share of each target spread over all classes; not for lbfgs")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device has it")
     seed: int = Field(0, ge=0, description="initial weights, order of images, augmentation")
     pixels: PixelsConfig = PixelsConfig()

@@ -23,6 +23,7 @@ from bestiary.config.data_schema import (
     SplitName,
 )
 from bestiary.config.model_schema import ActivationsConfig, AugmentConfig, ModelConfig, ScheduleConfig, SweepConfig
+from bestiary.config.search_schema import SearchConfig
 from bestiary.config.values import frozen
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "PixelsConfig",
     "ReportConfig",
     "ScheduleConfig",
+    "SearchConfig",
     "SplitConfig",
     "SplitName",
     "StudyConfig",
@@ -74,6 +76,7 @@ class StudyConfig(Section):
     models: Annotated[dict[str, ModelConfig], AfterValidator(frozen)] = Field(
         min_length=1, description="by name, in the order of the tables"
     )
+    search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
     export: ExportConfig = ExportConfig()
 

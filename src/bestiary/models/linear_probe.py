@@ -50,6 +50,7 @@ class Strength:
             where nothing could be tried.
         as_good: strengths whose loss is within one standard error of the lowest (of the paired difference, by groups),
             strongest first.
+        accuracy: out-of-fold, of the strength taken; in [0, 1].
         images: how many training images were judged.
         folds: how many folds; 0 where nothing could be tried.
         repeats: how often folds were dealt.
@@ -59,6 +60,7 @@ class Strength:
     temperature: float = 1.0
     tried: dict[float, float] = field(default_factory=dict)
     as_good: tuple[float, ...] = ()
+    accuracy: float = float("nan")
     images: int = 0
     folds: int = 0
     repeats: int = 0
@@ -75,6 +77,7 @@ class Strength:
             "temperature": self.temperature,
             "tried": [{"C": c, "loss": loss} for c, loss in self.tried.items()],
             "as_good": list(self.as_good),
+            "accuracy": self.accuracy if self.tried else None,
             "chosen_on": {"images": self.images, "folds": self.folds, "repeats": self.repeats},
         }
 
@@ -199,10 +202,12 @@ def choose_strength(
     known = times > 0
     losses: dict[float, Losses] = {}
     temperatures: dict[float, float] = {}
+    accuracies: dict[float, float] = {}
 
     def judge(c: float) -> None:
         logits = np.concatenate(list(pool.map(lambda part: part.logits(c, class_count), parts)))
         temperatures[c] = best_temperature(logits, labels[judged])
+        accuracies[c] = float((logits.argmax(axis=1) == labels[judged]).mean())
         loss = log_losses(logits / temperatures[c], labels[judged])
         losses[c] = np.bincount(judged, weights=loss, minlength=count)[known] / times[known]
         on_step(f"C {c:g}, out-of-fold loss {losses[c].mean():.4f}")
@@ -221,6 +226,7 @@ def choose_strength(
         temperature=temperatures[as_good[0]],
         tried={c: float(losses[c].mean()) for c in sorted(losses)},
         as_good=as_good,
+        accuracy=accuracies[as_good[0]],
         images=int(known.sum()),
         folds=folds,
         repeats=repeats,

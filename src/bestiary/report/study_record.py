@@ -17,6 +17,7 @@ from bestiary.errors import BestiaryError, StudyError
 from bestiary.report.study_view import as_compared
 from bestiary.runs.evaluation import predictions_table
 from bestiary.runs.record import read_logits
+from bestiary.runs.search_record import read_search
 from bestiary.snapshot import Snapshot
 
 _NO_RUN = "not run yet"
@@ -66,6 +67,7 @@ class StudyRecord:
         corrections: by image id.
         skipped_corrections: how many further ones are about images that are gone.
         refit: what `refit.json` says of the exported model; empty where it was not refitted.
+        search: what `search.json` holds; empty where there was no search.
     """
 
     folder: Path
@@ -80,6 +82,7 @@ class StudyRecord:
     corrections: Mapping[str, Correction] = field(default_factory=dict)
     skipped_corrections: int = 0
     refit: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> list[ModelRecord]:
@@ -144,6 +147,7 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
         corrections=snapshot.decisions,
         skipped_corrections=len(snapshot.skipped_corrections),
         refit=snapshot.refit,
+        search=read_search(paths.search) if config.search.asked else {},
     )
 
 

@@ -24,6 +24,7 @@ from bestiary.models.learner import Labelled, Learner, Outcome, State, build_lea
 from bestiary.progress import SILENT, Progress
 from bestiary.runs.environment import describe_environment, package_versions
 from bestiary.runs.evaluation import lacking
+from bestiary.runs.fit_order import in_order
 from bestiary.runs.record import (
     CHECKPOINT,
     MODEL,
@@ -132,12 +133,6 @@ def _fit(
         logits=logits,
     )
     return outcome.chosen
-
-
-def in_order(images: pd.DataFrame) -> pd.DataFrame:
-    """The images to prepare, in an order that no file name changes; dropped ones only if they were drawn to score."""
-    wanted = images[(images["split"] != "") | images["drawn"].isin(("val", "test"))]
-    return wanted.sort_values(["sha256", "label", "image_id"], kind="stable").reset_index(drop=True)
 
 
 def labelled(images: pd.DataFrame, splits: Collection[str], names: Sequence[str]) -> Labelled:

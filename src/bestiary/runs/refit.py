@@ -20,7 +20,8 @@ from bestiary.models.training.loop import Epoch
 from bestiary.plurals import counted
 from bestiary.progress import SILENT, Progress
 from bestiary.runs.evaluation import logits_of
-from bestiary.runs.fit import in_order, labelled, write_weights
+from bestiary.runs.fit import labelled, write_weights
+from bestiary.runs.fit_order import in_order
 from bestiary.runs.keys import REFIT_SPLITS
 from bestiary.runs.record import REFIT_WEIGHTS, RunRecord, read_logits, write_refit
 from bestiary.timing import Clock

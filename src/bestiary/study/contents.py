@@ -126,8 +126,9 @@ class StudyContents:
         return read_comparison(Snapshot(self.path, self._config))
 
     def _refuse_unknown(self, models: Sequence[str]) -> None:
-        if unknown := [name for name in models if name not in self._config.models]:
-            raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(self._config.models)}")
+        known = Snapshot(self.path, self._config).config.models
+        if unknown := [name for name in models if name not in known]:
+            raise UsageError(f"no model named {unknown[0]!r} in this study: there are {', '.join(known)}")
 
     def _read(self, *stages: str) -> Snapshot:
         """What lies there, whether or not it is current."""

@@ -46,6 +46,7 @@ from bestiary.study.run_stage import (
     make_figures,
     make_fits,
 )
+from bestiary.study.search_stage import has_search, make_search, refuse_short_budget, search_key
 from bestiary.study.split_stage import has_splits, make_splits, splits_key
 from bestiary.study.work import Stage, Work
 
@@ -96,7 +97,7 @@ def _report_key(work: Work) -> str:
     corrections = corrections_fingerprint(snapshot.corrections)
     settings = snapshot.config.report.model_dump(mode="json")
     made_from = [work.key("compare"), index_fingerprint(snapshot.index), audit, corrections, settings]
-    return fingerprint([made_from, work.key("refit"), package_versions()["bestiary"]])
+    return fingerprint([made_from, work.key("refit"), work.key("search"), package_versions()["bestiary"]])
 
 
 def _make_report(work: Work, key: str) -> None:
@@ -132,6 +133,17 @@ _ALL = (
         is_current=lambda work, key: True,
         make=_make_index,
         always=True,
+    ),
+    Stage(
+        name="budget",
+        command="study",
+        makes="budget",
+        needs=lambda work: ("index",),
+        key=lambda work: "",
+        is_there=lambda paths: paths.index.exists(),
+        is_current=lambda work, key: work.paths.findings.exists(),
+        make=refuse_short_budget,
+        in_run=lambda work: work.snapshot.config.search.budget_s > 0,
     ),
     Stage(
         name="clusters",
@@ -177,6 +189,28 @@ _ALL = (
         is_current=has_fits,
         make=make_fits,
         always=True,
+    ),
+    Stage(
+        name="search",
+        command="search",
+        makes="search",
+        needs=lambda work: ("split",),
+        key=search_key,
+        is_there=lambda paths: paths.search.exists(),
+        is_current=has_search,
+        make=make_search,
+        in_run=lambda work: work.snapshot.config.search.asked,
+    ),
+    Stage(
+        name="finalists",
+        command="train",
+        makes="training of what the search found",
+        needs=lambda work: ("search",),
+        key=fits_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=lambda work, key: False,
+        make=make_fits,
+        in_run=lambda work: work.snapshot.config.search.asked,
     ),
     Stage(
         name="folds",

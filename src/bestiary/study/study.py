@@ -14,7 +14,7 @@ import pandas as pd
 
 from bestiary.audit.copies.name_groups import Proposal, propose_pattern
 from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
-from bestiary.config.schema import StudyConfig
+from bestiary.config.schema import SearchConfig, StudyConfig
 from bestiary.data.clean_copy import Applied, How, apply_corrections
 from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
 from bestiary.data.corrections.saved import change
@@ -23,6 +23,7 @@ from bestiary.data.listing import list_files
 from bestiary.errors import ConfigError, StudyConflictError, StudyError, UsageError
 from bestiary.progress import Progress, default_progress
 from bestiary.runs.record import read_status
+from bestiary.runs.search_record import heads_table, read_search
 from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.locks import exclusive
 from bestiary.study.comparison import comparison_table
@@ -31,6 +32,8 @@ from bestiary.study.creation import WhenThere, differences, refuse_other, study_
 from bestiary.study.stages import STAGES
 from bestiary.study.work import Work
 
+# What a search needs, and the training of what it found.
+_UP_TO_SEARCH = ("index", "budget", "clusters", "audit", "split", "search", "finalists")
 ConfigSource = StudyConfig | Mapping[str, Any] | str | Path
 
 
@@ -195,6 +198,37 @@ class Study(StudyContents):
             work.bring("split")
             return work.snapshot.splits
 
+    def search(self, *, budget_s: float | None = None, trials: int | None = None) -> pd.DataFrame:
+        """Try heads on frozen backbones, and make the best of them models of the study, `search-1` and so on.
+
+        What comes before is made first. A search that was interrupted goes on; a longer one begins with the heads of a
+        shorter one. Val and test have no part in it.
+
+        Args:
+            budget_s: seconds for the whole study, kept in `study.toml`; None: as it has it.
+            trials: how many heads; None: as `study.toml` has it.
+
+        Returns:
+            One row a head that was tried to the end, the best first: `loss` (nats), `accuracy`, both out of fold on
+            train, and its settings.
+
+        Raises:
+            UsageError: neither a budget nor a number of trials, or a budget too short for one model.
+        """
+        asked = {name: value for name, value in (("budget_s", budget_s), ("trials", trials)) if value is not None}
+        section = SearchConfig.model_validate(self._config.search.model_dump() | asked)
+        if not section.asked:
+            raise UsageError("a search needs an end: give --budget, such as 10m, or --trials, such as 200")
+        if section != self._config.search:
+            self._config = self._config.model_copy(update={"search": section})
+            with _hold(self._paths):
+                write_study_config(self._paths.config, self._config)
+        with self._at_work() as work:
+            for stage in STAGES.values():
+                if stage.name in _UP_TO_SEARCH and stage.in_run(work):
+                    work.bring(stage.name)
+        return heads_table(read_search(self._paths.search))
+
     def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
         """Train the named models, or all; those that are complete are kept.
 
@@ -338,8 +372,9 @@ class Study(StudyContents):
                     f"{self._paths.config} has changed since this study was opened ("
                     f"{'; '.join(differences(on_disk, self._config)[:3])}): open it again with Study.open"
                 )
-            snapshot = Snapshot(self.path, config or self._config)
-            yield Work(snapshot, STAGES, progress=self._progress, redraw=redraw, models=models)
+            asked = config or self._config
+            snapshot = Snapshot(self.path, asked)
+            yield Work(snapshot, STAGES, progress=self._progress, redraw=redraw, models=models, config=asked)
 
 
 def _holds_something(paths: StudyPaths) -> bool:

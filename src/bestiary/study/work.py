@@ -4,13 +4,18 @@ In: a snapshot of a study's folder, held by this process. Out: the snapshot, wit
 stage (see `stages`) names the module that owns its own.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bestiary.config.schema import StudyConfig
 from bestiary.errors import StudyError
 from bestiary.progress import Progress
 from bestiary.snapshot import Snapshot, StudyPaths
+
+# What is remembered of the models.
+_OF_MODELS = ("fit keys", "fold keys", "weights digests", "figure keys")
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Work:
         snapshot: what lies in the folder.
         progress: told of every stage.
         redraw: whether the split may be drawn again.
-        models: the models that are asked for; empty: all.
+        started: when, of `time.monotonic()`.
+        config_as_given: the study's config without the models that a search has found.
     """
 
     def __init__(
@@ -62,15 +68,30 @@ class Work:
         progress: Progress,
         redraw: bool = False,
         models: tuple[str, ...] = (),
+        config: StudyConfig | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.progress = progress
         self.redraw = redraw
-        self.models = models or tuple(snapshot.config.models)
+        self.started = time.monotonic()
+        self.config_as_given = config or snapshot.config
+        self._asked = models
         self._stages = stages
         self._keys: dict[str, str] = {}
         self._current: set[str] = set()
         self.memory: dict[str, Any] = {}
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that are asked for; all where none is named."""
+        return self._asked or tuple(self.snapshot.config.models)
+
+    def adopt(self, config: StudyConfig) -> None:
+        """Go on with a config that has other models: what follows from the models is derived anew."""
+        self.snapshot.config = config
+        self._keys.clear()
+        self.memory = {name: value for name, value in self.memory.items() if name not in _OF_MODELS}
+        self._current -= {"train"}
 
     @property
     def paths(self) -> StudyPaths:

@@ -11,7 +11,7 @@ pretrained network has shown, are kept as float32.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from bestiary.data.pixels import Pixels
 from bestiary.models.augment import PLAIN_VIEW, View
 from bestiary.models.backbones import Backbone
 from bestiary.models.devices import Precision, resolve_precision
-from bestiary.models.extract.engines import Forward, batch_size_on, compile_forward, pick_engine
+from bestiary.models.extract.engines import Engine, Forward, batch_size_on, compile_forward, pick_engine
 from bestiary.models.extract.passes import Passes, describe_passes, fill
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import cache_home
@@ -80,11 +80,7 @@ def feature_table(
         BestiaryError: the cache cannot be written.
     """
     device = device or torch.device("cpu")
-    resolved, engine = resolve_precision(precision, device), pick_engine(device)
-    about = {
-        **describe_passes(backbone, precision=resolved, engine=engine, device=device),
-        "pooling": backbone.pooling,
-    }
+    resolved, engine, about = _described(backbone, precision, device)
 
     def compiled() -> Forward:
         size = backbone.preprocessing.geometry.size_px
@@ -111,6 +107,37 @@ def feature_table(
         stores, passes = filled(np.float32)
     arrays = tuple(store.array()[store.find(pixels.keys)].astype(np.float32) for store in stores)
     return FeatureTable(arrays, engine, resolved, passes.computed, passes.seconds)
+
+
+def missing_features(
+    backbone: Backbone,
+    pixels: Pixels,
+    *,
+    views: Sequence[View] = (PLAIN_VIEW,),
+    precision: Precision = "auto",
+    device: torch.device,
+) -> npt.NDArray[np.int64]:
+    """Positions in `pixels` of the images for which `feature_table` would have to compute anything, ascending."""
+    _, _, about = _described(backbone, precision, device)
+    dtype = np.float32 if _folder(backbone, views[0], about, np.float32).exists() else np.float16
+    lacking = np.zeros(len(pixels.keys), dtype=np.bool_)
+    for view in views:
+        folder = _folder(backbone, view, about, dtype)
+        store = RowStore(folder, shape=(backbone.feature_count,), dtype=dtype, about=about)
+        lacking[store.missing(pixels.keys)] = True
+    return np.flatnonzero(lacking)
+
+
+def _described(
+    backbone: Backbone, precision: Precision, device: torch.device
+) -> tuple[Literal["fp32", "bf16"], Engine, dict[str, Any]]:
+    """The precision and engine of the passes, and all that the numbers depend on but image and view."""
+    resolved, engine = resolve_precision(precision, device), pick_engine(device)
+    about = {
+        **describe_passes(backbone, precision=resolved, engine=engine, device=device),
+        "pooling": backbone.pooling,
+    }
+    return resolved, engine, about
 
 
 def _folder(backbone: Backbone, view: View, about: dict[str, Any], dtype: type[np.floating]) -> Path:

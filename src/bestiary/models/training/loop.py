@@ -108,7 +108,7 @@ def fit(
     optimizer = _optimizer(loop.network, config)
     state = _State(loop.network, optimizer, checkpoint, checkpoint_key)
     state.resume()
-    criterion = _criterion(class_weights, device)
+    criterion = _criterion(config, class_weights, device)
     steps = _steps(train, config)
     with progress.track(label, config.epochs * len(train.labels), unit="images") as task:
         task.advance(len(state.history) * len(train.labels))
@@ -163,7 +163,7 @@ def train_again(
         label: for the progress bar.
         progress: told of every batch.
     """
-    optimizer, criterion = _optimizer(loop.network, config), _criterion(class_weights, device)
+    optimizer, criterion = _optimizer(loop.network, config), _criterion(config, class_weights, device)
     steps = _steps(train, config)
     with progress.track(label, len(history) * len(train.labels), unit="images") as task:
         for number in range(1, len(history) + 1):
@@ -178,8 +178,9 @@ def train_again(
     loop.network.eval()
 
 
-def _criterion(class_weights: torch.Tensor | None, device: torch.device) -> nn.CrossEntropyLoss:
-    return nn.CrossEntropyLoss(weight=class_weights.to(device) if class_weights is not None else None)
+def _criterion(config: ModelConfig, class_weights: torch.Tensor | None, device: torch.device) -> nn.CrossEntropyLoss:
+    weights = class_weights.to(device) if class_weights is not None else None
+    return nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing)
 
 
 def _steps(train: Source, config: ModelConfig) -> int:

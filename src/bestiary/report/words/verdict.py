@@ -73,6 +73,7 @@ def sentences(
     *,
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
     refit: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> list[Sentence]:
     """What the figures say, each topic once and only where there is something to say.
 
@@ -80,10 +81,11 @@ def sentences(
         comparison: as in `comparison.json`.
         metrics: each model's figures by model name; the winner's are for the sentences on classes and confusions.
         refit: what `refit.json` says of the exported model; empty where it was not refitted.
+        search: what `search.json` holds; empty where there was no search.
 
     Returns:
         Topics in reading order: choice, uncertainty, the best two, the others, baseline, validation and test, weakest
-        class, confusions, the exported model, models not run.
+        class, confusions, the search, the exported model, models not run.
     """
     winner = _winner(comparison)
     found: list[Sentence | None] = []
@@ -104,7 +106,7 @@ def sentences(
         if winner.get("over_folds"):
             # Classes and confusions are those of the model that is exported.
             found[-2:] = [one and Sentence(f"{one.topic}, first fold", one.text) for one in found[-2:]]
-    found += [_refitted(refit or {}), _not_run(comparison)]
+    found += [_searched(search or {}, winner), _refitted(refit or {}), _not_run(comparison)]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -349,6 +351,23 @@ def _confusions(winner: Row, split: Mapping[str, Any] | None, class_names: Seque
 
 def _pair(row: Mapping[str, Any]) -> str:
     return f"{quoted(row['y_true'])} for {quoted(row['y_pred'])}"
+
+
+def _searched(search: Mapping[str, Any], winner: Row | None) -> Sentence | None:
+    """How many heads were tried, and what choosing the best of them is worth."""
+    if not search:
+        return None
+    on, kept = search["judged_on"], {row["model"]: row for row in search["finalists"]}
+    tried = f"{counted(search['trials'], 'head')} {'was' if search['trials'] == 1 else 'were'} tried"
+    best = f"{listed(list(kept))} {'is' if len(kept) == 1 else 'are'} the best of them by out-of-fold log loss"
+    text = f"{tried} in {on['folds']} folds of {counted(on['images'], 'training image')}; {best}."
+    found = kept.get(winner["model"]) if winner else None
+    if found is not None and is_number(_accuracy(winner or {}, "test")):
+        text += (
+            f" {found['model']} was right on {percent(found['accuracy'])} out of fold, as the best of so many, and on "
+            f"{percent(_accuracy(winner or {}, 'test'))} of test, which chose nothing."
+        )
+    return Sentence("Search", text)
 
 
 def _refitted(refit: Mapping[str, Any]) -> Sentence | None:
