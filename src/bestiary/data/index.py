@@ -35,6 +35,8 @@ from bestiary.store.tables import read_table, write_table
 FILE_NAME = "index.parquet"
 # How the error of an image begins that a reviewer took out.
 DROPPED = "dropped in corrections.csv"
+# Files that a thread reads in one go, where there are many: to hand over a file takes longer than to hash a small one.
+_BATCH, _FEWEST_BATCHES = 16, 32
 _FACTS = ("width_px", "height_px", "mode", "format", "phash")
 _UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
 
@@ -60,10 +62,12 @@ def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progr
     listed = list_files(data)
     known = _known_facts(previous)
     with progress.track("index", len(listed), unit="files") as task, ThreadPoolExecutor() as pool:
+        size = max(1, min(_BATCH, len(listed) // _FEWEST_BATCHES))
+        batches = [listed[start : start + size] for start in range(0, len(listed), size)]
         rows = []
-        for row in in_order(pool, lambda file: _read_file(root, file, known, data), listed):
-            rows.append(row)
-            task.advance()
+        for batch in in_order(pool, lambda files: [_read_file(root, file, known, data) for file in files], batches):
+            rows += batch
+            task.advance(len(batch))
     index = pd.DataFrame(rows)
     if data.masks == "leave_out" and not is_table(data.path):
         index["error"] = index["error"].mask(find_masks(index, root, previous=previous), MASK_FILE)
