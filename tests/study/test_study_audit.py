@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from bestiary.audit.copies.clusters import read_duplicates
 from bestiary.audit.findings import read_findings
-from bestiary.audit.run import read_summary
+from bestiary.audit.summary import read_summary
 from bestiary.cli.main import run
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.saved import decide

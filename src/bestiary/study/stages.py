@@ -16,7 +16,7 @@ from bestiary.data.splits.rare_classes import FEWEST_IMAGES, apply_rare, is_rare
 from bestiary.deploy.bundle import is_whole as is_whole_bundle
 from bestiary.plurals import counted
 from bestiary.report.stamp import report_fingerprint
-from bestiary.runs.environment import package_versions
+from bestiary.runs.environment import bestiary_version
 from bestiary.store.hashing import fingerprint
 from bestiary.store.tables import table_fingerprint
 from bestiary.study.audit_stage import (
@@ -96,7 +96,7 @@ def _report_key(work: Work) -> str:
     corrections = corrections_fingerprint(snapshot.corrections)
     settings = snapshot.config.report.model_dump(mode="json")
     made_from = [work.key("compare"), index_fingerprint(snapshot.index), audit, corrections, settings]
-    return fingerprint([made_from, work.key("refit"), package_versions()["bestiary"]])
+    return fingerprint([made_from, work.key("refit"), bestiary_version()])
 
 
 def _make_report(work: Work, key: str) -> None:
@@ -110,7 +110,7 @@ def _export_key(work: Work) -> str:
     settings = work.snapshot.config.export.model_dump(mode="json")
     # The card says how images were split.
     keys = [work.key(stage) for stage in ("compare", "split", "refit")]
-    return fingerprint([keys, settings, package_versions()["bestiary"]])
+    return fingerprint([keys, settings, bestiary_version()])
 
 
 def _make_export(work: Work, key: str) -> None:
