@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from bestiary.config.schema import ModelConfig
+from bestiary.data import listing
 from bestiary.models.extract.noted_features import circumstances
+from bestiary.progress import Silent
 from bestiary.study.study import Study
 
 
@@ -91,3 +93,21 @@ def test_a_note_that_does_not_hold_costs_time_alone(place: Path, note: object) -
     (place / "audit.json").write_text(json.dumps(summary))
     study.run()
     pd.testing.assert_frame_equal(study.findings, before)
+
+
+def test_a_table_is_read_once(shapes: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{path.relative_to(shapes)},{path.parent.name}" for path in sorted(shapes.rglob("*.png"))]
+    shutil.copytree(shapes, tmp_path / "photos")
+    table = tmp_path / "photos" / "images.csv"
+    table.write_text("\n".join(["path,label", *rows, rows[0]]) + "\n")
+    read, said = [], []
+    real = listing.read_image_table
+    monkeypatch.setattr(listing, "read_image_table", lambda *args, **kwargs: read.append(args) or real(*args, **kwargs))
+
+    class Said(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    Study.create(table, tmp_path / "study", config=tiny_config, progress=Said()).index()
+    assert len(read) == 1
+    assert any("counted once" in text for text in said)

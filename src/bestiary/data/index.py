@@ -24,7 +24,7 @@ from bestiary.data.bursts.exif_shots import Shot, shot_of
 from bestiary.data.datasets import data_root, is_named_set, is_table
 from bestiary.data.folders.walk import BAD_FOLDER_NAME
 from bestiary.data.images import ImageFacts, exif_block, inspect, read_bytes
-from bestiary.data.listing import NO_IMAGES, Listed, list_files
+from bestiary.data.listing import NO_IMAGES, Listed, Listing, read_listing
 from bestiary.data.masks import MASK_FILE, find_masks
 from bestiary.data.parallel import in_order
 from bestiary.errors import ConfigError, DataError, ImageError
@@ -41,13 +41,20 @@ _FACTS = ("width_px", "height_px", "mode", "format", "phash")
 _UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
 
 
-def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progress: Progress = SILENT) -> pd.DataFrame:
+def build_index(
+    data: DataConfig,
+    *,
+    listing: Listing | None = None,
+    previous: pd.DataFrame | None = None,
+    progress: Progress = SILENT,
+) -> pd.DataFrame:
     """Read every file of a data set.
 
     Every file's bytes are hashed again; only bytes that `previous` does not know are decoded.
 
     Args:
         data: which images, and what they are called.
+        listing: its files, where they have been listed already.
         previous: an earlier index of the same data.
         progress: shows each file.
 
@@ -55,11 +62,11 @@ def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progr
         One row a file, sorted as listed; see the module's head for the columns.
 
     Raises:
-        UsageError, ConfigError, DataError: see `listing.list_files`; also where no image can be read, where only one
+        UsageError, ConfigError, DataError: see `listing.read_listing`; also where no image can be read, where only one
             class is left, or where a class has no readable image.
     """
     root = data_root(data.path)
-    listed = list_files(data)
+    listed = (listing or read_listing(data)).files
     known = _known_facts(previous)
     with progress.track("index", len(listed), unit="files") as task, ThreadPoolExecutor() as pool:
         size = max(1, min(_BATCH, len(listed) // _FEWEST_BATCHES))
