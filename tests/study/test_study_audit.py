@@ -125,7 +125,7 @@ def test_a_second_audit_computes_nothing_and_a_damaged_file_is_made_anew(
     content = {name: (out / name).read_bytes() for name in files}
     with monkeypatch.context() as patch:
         patch.setattr("bestiary.study.audit_stage.find_duplicates", None)
-        patch.setattr("bestiary.study.audit_stage.run_audit", None)
+        patch.setattr("bestiary.audit.run.run_audit", None)
         assert run(["audit", str(out), "-q"]) == 0
     for name in files:
         (out / name).write_bytes(content[name][: len(content[name]) // 2])
