@@ -36,7 +36,7 @@ from bestiary.audit.labels.label_errors import find_label_errors
 from bestiary.audit.labels.out_of_fold import out_of_fold_probabilities
 from bestiary.audit.neighbours import nearest
 from bestiary.audit.run import image_groups
-from bestiary.study.audit_stage import Evidence
+from bestiary.study.evidence import Evidence
 
 SEEDS = (101, 102, 103)
 

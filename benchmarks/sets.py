@@ -28,7 +28,7 @@ from bestiary.config.schema import AuditConfig, DataConfig, ModelConfig, SplitCo
 from bestiary.data.index import build_index
 from bestiary.progress import SILENT
 from bestiary.snapshot import Snapshot
-from bestiary.study.audit_stage import Evidence
+from bestiary.study.evidence import Evidence
 
 SEED = 101
 OTHERS = ("flowers", "waste", "tiles", "camera-trap")

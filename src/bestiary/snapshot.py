@@ -21,7 +21,7 @@ from bestiary.audit.copies.apart import set_apart
 from bestiary.audit.copies.clusters import duplicate_groups, read_duplicates
 from bestiary.audit.findings import read_findings
 from bestiary.audit.issues import ISSUES
-from bestiary.audit.run import read_summary
+from bestiary.audit.summary import read_summary
 from bestiary.config.schema import StudyConfig
 from bestiary.data.corrections.csv_rows import Correction, refuse_unknown_issues
 from bestiary.data.corrections.overlay import corrected, resolve, skipped

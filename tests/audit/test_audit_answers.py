@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bestiary.audit.answers import answered, answers, asked_about, is_answered
 from bestiary.audit.copies.copy_findings import copy_findings
 from bestiary.audit.issues import ISSUES, is_about_copies
-from bestiary.audit.run import audit_fingerprint
+from bestiary.audit.summary import audit_fingerprint
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.corrections.csv_rows import Correction
 from tests.audit.test_audit_run import EACH, audited, subject

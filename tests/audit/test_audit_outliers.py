@@ -6,7 +6,14 @@ from sklearn.covariance import ledoit_wolf
 
 from bestiary.audit.findings import Finding
 from bestiary.audit.neighbours import Neighbours, nearest
-from bestiary.audit.outliers import FEWEST_IMAGES, far_cosines, find_outliers, in_spreads, relative_mahalanobis
+from bestiary.audit.outliers import (
+    FEWEST_IMAGES,
+    far_cosines,
+    find_outliers,
+    in_spreads,
+    relative_mahalanobis,
+    shrunk_covariance,
+)
 from tests.audit.made_features import NAMES, Made, clouds
 
 
@@ -226,3 +233,17 @@ def test_no_neighbours_at_all_is_no_failure() -> None:
     made = clouds(FEWEST_IMAGES, FEWEST_IMAGES)
     empty = Neighbours(np.empty((60, 0), np.int64), np.empty((60, 0), np.float32))
     assert find_outliers(made.images, made.features, empty, made.groups, class_names=NAMES) == []
+
+
+@pytest.mark.parametrize(("rows", "width"), [(40, 5), (12, 30), (2, 3), (20, 1)])
+def test_the_covariance_is_shrunk_as_scikit_learn_does(rows: int, width: int) -> None:
+    spread = np.random.default_rng(rows).normal(size=(rows, width)) * np.geomspace(0.1, 3, width)
+    covariance, shrinkage = shrunk_covariance(spread)
+    expected, its = ledoit_wolf(spread, assume_centered=True)
+    assert shrinkage == pytest.approx(its, abs=1e-12)
+    np.testing.assert_allclose(covariance, expected, atol=1e-12)
+
+
+def test_images_that_are_all_alike_have_no_covariance() -> None:
+    covariance, shrinkage = shrunk_covariance(np.zeros((4, 3)))
+    assert (shrinkage, np.abs(covariance).max()) == (0.0, 0.0)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from bestiary.audit.labels.probe import fit_probe
@@ -39,3 +40,26 @@ def test_features_without_variance_do_no_harm() -> None:
         np.ones((2, 3), np.float32), class_count=2
     )
     np.testing.assert_allclose(found, 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("c", "balanced"), [(1.28, True), (12.8, False)])
+def test_columns_of_any_scale_lead_to_the_exact_solution_in_few_steps(
+    c: float, balanced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = clouds(60, 80, 40, spread=1.2, width=48)
+    features = (made.features * np.geomspace(0.01, 10, 48)).astype(np.float32)
+    centred = features.astype(float) - features.mean(axis=0)
+    scaled = centred / np.sqrt(features.var(axis=0).mean())
+    weights = "balanced" if balanced else None
+    exact = LogisticRegression(C=c / 48, class_weight=weights, tol=1e-10, max_iter=50_000).fit(scaled, made.labels)
+    steps: list[int] = []
+
+    def counting(*args: object, **kwargs: object) -> object:
+        result = minimize(*args, **kwargs)  # type: ignore[call-overload]
+        steps.append(result.nfev)
+        return result
+
+    monkeypatch.setattr("scipy.optimize.minimize", counting)
+    found = fit_probe(features, made.labels, c=c, balanced=balanced).probabilities(features, class_count=3)
+    np.testing.assert_allclose(found, exact.predict_proba(scaled), atol=3e-3)
+    assert steps[0] < 80

@@ -11,7 +11,8 @@ import pytest
 
 from bestiary.audit.quality.image_statistics import ImageStatistics
 from bestiary.audit.quality.measures import COLUMNS
-from bestiary.audit.run import Subject, read_summary, run_audit, write_summary
+from bestiary.audit.run import Subject, run_audit
+from bestiary.audit.summary import read_summary, write_summary
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.errors import BestiaryError

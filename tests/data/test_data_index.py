@@ -277,14 +277,14 @@ def test_rows_that_stand_for_no_image_are_told_from_lost_images(root: Path) -> N
 
 
 def test_file_that_vanishes_after_it_was_listed_is_a_row(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = index_module.list_files
+    real = index_module.read_listing
 
-    def list_files(data: DataConfig):  # type: ignore[no-untyped-def]
+    def read_listing(data: DataConfig):  # type: ignore[no-untyped-def]
         found = real(data)
         (root / "cat" / "1.png").unlink()
         return found
 
-    monkeypatch.setattr(index_module, "list_files", list_files)
+    monkeypatch.setattr(index_module, "read_listing", read_listing)
     index = index_of(root).set_index("path")
     assert index.loc["cat/1.png", "error"] == "cannot be read: No such file or directory"
 

@@ -9,7 +9,7 @@ import pytest
 
 from bestiary.config.schema import DataConfig
 from bestiary.data.index import build_index
-from bestiary.data.listing import SPLIT_FOLDERS, Listed, list_files, table_notes
+from bestiary.data.listing import SPLIT_FOLDERS, Listed, list_files, read_listing
 from bestiary.data.table_listing import read_image_table
 from bestiary.errors import ConfigError, DataError
 from tests.conftest import draw_shape
@@ -70,17 +70,17 @@ def test_split_and_group_columns_are_optional_and_others_can_be_named(tmp_path: 
 def test_a_column_named_split_is_used_and_said(tmp_path: Path, name: str) -> None:
     path = written(tmp_path, f"path,label,{name}\na.jpg,cat,train\nb.jpg,cat,TEST\nc.jpg,dog,\n")
     assert [file.split for file in listed(path)] == ["train", "test", ""]
-    assert table_notes(DataConfig(path=str(path))) == [
+    assert read_listing(DataConfig(path=str(path))).notes == [
         f'split taken from column {name.strip()!r} (data.split_column = "" ignores it)'
     ]
     assert [file.split for file in listed(path, split_column="")] == ["", "", ""]
-    assert table_notes(DataConfig(path=str(path), split_column="")) == []
+    assert read_listing(DataConfig(path=str(path), split_column="")).notes == []
 
 
 def test_a_column_named_group_is_used_and_said(tmp_path: Path) -> None:
     path = written(tmp_path, "path,label,Group\na.jpg,cat,p1\nb.jpg,cat,\n")
     assert [file.group for file in listed(path)] == ["p1", ""]
-    assert table_notes(DataConfig(path=str(path))) == [
+    assert read_listing(DataConfig(path=str(path))).notes == [
         "images with one value of column 'Group' stay in one split (data.group_column)"
     ]
     assert [file.group for file in listed(path, group_column="")] == ["", ""]
@@ -212,7 +212,7 @@ def test_byte_order_mark_and_upper_case_ending(tmp_path: Path) -> None:
 
 def test_an_old_encoding_is_said(tmp_path: Path) -> None:
     path = written(tmp_path, "path,label\na.jpg,kött\n".encode("cp1252"))
-    (note,) = table_notes(DataConfig(path=str(path)))
+    (note,) = read_listing(DataConfig(path=str(path))).notes
     assert note == "t.csv is not UTF-8 and was read as Windows-1252: where names look wrong, save it as 'CSV UTF-8'"
 
 
@@ -264,7 +264,7 @@ def test_paths_that_start_above_the_table_s_folder_are_found(tmp_path: Path) -> 
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "2.jpg").write_bytes(b"x")
     assert [file.path for file in listed(path)] == ["cat/1.jpg", (tmp_path / "photos/2.jpg").as_posix(), "gone.jpg"]
-    assert table_notes(DataConfig(path=str(path))) == [
+    assert read_listing(DataConfig(path=str(path))).notes == [
         f"the paths in t.csv start at {tmp_path}, not at the table's folder"
     ]
 
@@ -295,7 +295,7 @@ def test_whole_paths_stay(tmp_path: Path) -> None:
     written(tmp_path / "photos", "", "1.jpg")
     path = written(tmp_path / "lists", f"path,label\n{tmp_path / 'photos' / '1.jpg'},cat\nnone.jpg,dog\n")
     assert [file.path for file in listed(path)] == [str(tmp_path / "photos" / "1.jpg"), "none.jpg"]
-    assert table_notes(DataConfig(path=str(path))) == []
+    assert read_listing(DataConfig(path=str(path))).notes == []
 
 
 def test_paths_that_are_nowhere_stay_as_they_are(tmp_path: Path) -> None:
@@ -309,11 +309,11 @@ def test_a_file_that_is_named_twice_counts_once_and_is_said(tmp_path: Path) -> N
     whole = tmp_path / "a.jpg"
     path = written(tmp_path, f"path,label\na.jpg,cat\nb.jpg,dog\n./a.jpg,cat\n{whole},cat\nx/../b.jpg,\n", "a.jpg")
     assert listed(path) == [Listed("a.jpg", "cat"), Listed("b.jpg", "dog")]
-    assert table_notes(DataConfig(path=str(path))) == [
+    assert read_listing(DataConfig(path=str(path))).notes == [
         "3 rows name files that an earlier row names, counted once: line 4 (./a.jpg), see line 2"
     ]
     path = written(tmp_path, "path,label\na.jpg,cat\na.jpg,cat\n")
-    (note,) = table_notes(DataConfig(path=str(path)))
+    (note,) = read_listing(DataConfig(path=str(path))).notes
     assert note.startswith("1 row names a file that an earlier row names, counted once: line 3 (a.jpg), see line 2")
 
 
@@ -343,7 +343,7 @@ def test_rows_that_contradict_each_other_are_an_error(tmp_path: Path, second: st
 
 def test_folders_have_no_notes(tmp_path: Path) -> None:
     written(tmp_path / "d", "", "cat/1.jpg")
-    assert table_notes(DataConfig(path=str(tmp_path / "d"))) == []
+    assert read_listing(DataConfig(path=str(tmp_path / "d"))).notes == []
 
 
 def test_numbers_of_a_parquet_table_stay_whole_beside_empty_cells(tmp_path: Path) -> None:

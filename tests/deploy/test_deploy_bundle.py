@@ -11,10 +11,11 @@ from huggingface_hub import ModelCard
 
 from bestiary import predict
 from bestiary.config.schema import ModelConfig
-from bestiary.deploy import export as exporting
+from bestiary.deploy import onnx_file
 from bestiary.deploy import predictor as predicting
 from bestiary.deploy.bundle import read_bundle
-from bestiary.deploy.export import export_model, load_classifier
+from bestiary.deploy.export import export_model
+from bestiary.deploy.onnx_file import load_classifier
 from bestiary.errors import BundleError
 from bestiary.models.backbones import preprocessings_from
 from bestiary.models.classifier import Portable
@@ -122,8 +123,8 @@ def test_the_network_is_converted_again_only_where_it_changed(
     bundle_folder: Path, finished: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted = []
-    real = exporting.write_onnx
-    monkeypatch.setattr(exporting, "write_onnx", lambda *given: converted.append(given) or real(*given))
+    real = onnx_file.write_onnx
+    monkeypatch.setattr(onnx_file, "write_onnx", lambda *given: converted.append(given) or real(*given))
     name = read_bundle(bundle_folder).content["model"]
     config = finished.config.model_copy(update={"export": finished.config.export.model_copy(update={"model": name})})
     before = read_bundle(bundle_folder).content

@@ -15,7 +15,7 @@ from small_models import CPU, model, probabilities
 from bestiary.config.schema import DataConfig
 from bestiary.data.index import build_index
 from bestiary.data.pixels import pixel_table
-from bestiary.deploy.export import load_classifier
+from bestiary.deploy.onnx_file import load_classifier
 from bestiary.models import gradients
 from bestiary.models.extract import activations
 from bestiary.models.gradients import GradientLearner

@@ -77,6 +77,7 @@ def test_everything_is_told_by_kind_and_name(home: Path) -> None:
         "features": all_bytes(home / "features"),
         "activations": 0,
         "image_statistics": 0,
+        "thumbnails": 0,
         "datasets": 7,
         "other files": 5,
         "other": all_bytes(home / "other"),
@@ -85,7 +86,8 @@ def test_everything_is_told_by_kind_and_name(home: Path) -> None:
 
 def test_an_empty_home_is_no_error(tmp_path: Path) -> None:
     assert list_caches(tmp_path / "none" / "none") == []
-    assert bytes_by_kind([]) == {"pixels": 0, "features": 0, "activations": 0, "image_statistics": 0, "datasets": 0}
+    kinds = ("pixels", "features", "activations", "image_statistics", "thumbnails", "datasets")
+    assert bytes_by_kind([]) == dict.fromkeys(kinds, 0)
     # Other processes write meanwhile: as near as a disk stands still.
     assert free_bytes(tmp_path / "none" / "none") == pytest.approx(shutil.disk_usage(tmp_path).free, abs=1 << 28)
 

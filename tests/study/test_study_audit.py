@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from bestiary.audit.copies.clusters import read_duplicates
 from bestiary.audit.findings import read_findings
-from bestiary.audit.run import read_summary
+from bestiary.audit.summary import read_summary
 from bestiary.cli.main import run
 from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.corrections.saved import decide
@@ -125,7 +125,7 @@ def test_a_second_audit_computes_nothing_and_a_damaged_file_is_made_anew(
     content = {name: (out / name).read_bytes() for name in files}
     with monkeypatch.context() as patch:
         patch.setattr("bestiary.study.audit_stage.find_duplicates", None)
-        patch.setattr("bestiary.study.audit_stage.run_audit", None)
+        patch.setattr("bestiary.audit.run.run_audit", None)
         assert run(["audit", str(out), "-q"]) == 0
     for name in files:
         (out / name).write_bytes(content[name][: len(content[name]) // 2])

@@ -148,21 +148,25 @@ def _left_out_distances(rows: Values, classes: Labels, groups: npt.NDArray[np.in
         classes: `(n,)`, from 0 without gaps.
         groups: `(n,)`; of each class, the first image of a group is fitted.
     """
-    from sklearn.covariance import ledoit_wolf
+    from scipy.linalg import cholesky, solve_triangular
 
     _, first, own = np.unique(np.stack([classes, groups], axis=1), axis=0, return_index=True, return_inverse=True)
     fitted, of_fitted = rows[first], classes[first]
     sizes = np.bincount(of_fitted)
     means = np.stack([fitted[of_fitted == number].mean(axis=0) for number in range(len(sizes))])
     spread = fitted - means[of_fitted]
-    covariance, shrinkage = ledoit_wolf(spread, assume_centered=True)
+    covariance, shrinkage = shrunk_covariance(spread)
     mean_variance = float(np.trace(covariance)) / len(covariance)
     if mean_variance == 0:  # all images alike
         return np.zeros((len(rows), len(means))), sizes
     # A millionth of the variance, so that directions in which nothing varies do not make the matrix singular.
     covariance[np.diag_indices(len(covariance))] += 1e-6 * mean_variance
-    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
-    white, white_means = (rows - means.mean(axis=0)) @ whiten, (means - means.mean(axis=0)) @ whiten
+    lower = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+    middle = means.mean(axis=0)
+    white, white_means = (
+        solve_triangular(lower, (some - middle).T, lower=True, overwrite_b=True, check_finite=False).T
+        for some in (rows, means)
+    )
     others = np.maximum(sizes[classes] - 1, 1).astype(np.float64)
     growth = (others + 1) / others
     removed = (white[first] - white_means[of_fitted])[own.ravel()]  # of the image that stands for the row's group
@@ -178,6 +182,25 @@ def _left_out_distances(rows: Values, classes: Labels, groups: npt.NDArray[np.in
     if len(sizes) == 1 and sizes[0] == 1:
         found[:] = 0.0
     return found, sizes
+
+
+def shrunk_covariance(spread: Values) -> tuple[Values, float]:
+    """The covariance of centred rows, shrunk after Ledoit and Wolf (2004), and by how much: `(d, d)`, in [0, 1].
+
+    The same as scikit-learn's `ledoit_wolf`, with one product of the rows where that has three: the squares of all
+    products of columns, summed, are the squared lengths of the rows, squared.
+    """
+    n, width = spread.shape
+    covariance = spread.T @ spread / n
+    mean_variance = float(np.trace(covariance)) / width
+    squares = float((covariance**2).sum())
+    lengths = (spread * spread).sum(axis=1)
+    noise = (float(lengths @ lengths) / n - squares) / (width * n)
+    distance = (squares - width * mean_variance**2) / width
+    shrinkage = min(noise, distance) / distance if noise > 0 and distance > 0 else 0.0
+    covariance *= 1 - shrinkage
+    covariance[np.diag_indices(width)] += shrinkage * mean_variance
+    return covariance, shrinkage
 
 
 def far_cosines(features: Features, neighbours: Neighbours, groups: npt.NDArray[np.int64]) -> Values:

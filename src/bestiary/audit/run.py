@@ -1,7 +1,7 @@
 """The audit: all parts in order → the findings of a data set, and their summary.
 
 In: the index as found and with corrections, features, image statistics, clusters of copies. Out: a table of findings
-and a summary; `audit.json`, which this module owns (ARCHITECTURE.md has its keys).
+and a summary (`summary` keeps it).
 
 Copies are looked for among all readable images, dropped ones included, since the split is drawn over them. Everything
 else is asked of the images that are left, with their corrected labels.
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,13 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from bestiary.audit.answers import Decisions, answered, answers_key, asked_about, is_answered
+from bestiary.audit.answers import Decisions, answered, asked_about, is_answered
 from bestiary.audit.balance import find_imbalance, find_rare
 from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import Finding, findings_table
+from bestiary.audit.fold_dealer import FoldDealer
 from bestiary.audit.gates import why_no_gain, why_no_outliers, why_no_shortcuts
 from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.audit.labels.gate import SMALL_NOISE, probe_skill, why_noise_is_not_stated, why_not_judged
@@ -43,15 +43,8 @@ from bestiary.audit.shortcuts import find_shortcuts
 from bestiary.audit.unread_files import find_unread
 from bestiary.config.schema import AuditConfig, SplitConfig
 from bestiary.data.groups import group_ids
-from bestiary.data.index import index_fingerprint
-from bestiary.errors import BestiaryError
 from bestiary.evaluate.intervals import Interval
 from bestiary.progress import SILENT, Progress
-from bestiary.store.files import read_json, write_json
-from bestiary.store.hashing import fingerprint as hash_of
-from bestiary.store.json_values import plain
-
-SUMMARY_NAME = "audit.json"
 
 
 @dataclass(frozen=True)
@@ -103,15 +96,23 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     found = [*find_unread(subject.index), *find_rare(subject.index), *find_similar_names(images["label"])]
     with clock.part("copies"):
         found += copy_findings(images, subject.clusters, use_given=split.use_given)
-    seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
+    dealer = FoldDealer()
+    seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names, dealer)
     summary: dict[str, Any] = {"labels": None, "leakage": None}
     # Parts run on one thread; half of the work runs beside the other half. One limit around all: each part's own would
     # put back what it found, which may be another's.
     with _expected_warnings_hidden(), ThreadPoolExecutor(1) as beside, threadpool_limits(1):
         shortcuts = beside.submit(
-            find_shortcuts, images, subject.statistics, groups, class_names=class_names, seed=config.seed
+            find_shortcuts,
+            images,
+            subject.statistics,
+            groups,
+            class_names=class_names,
+            seed=config.seed,
+            dealer=dealer,
         )
-        outliers = None if seen is None else beside.submit(_find_outliers, seen, answered(subject.decisions, "outlier"))
+        kept_outliers, odd = answered(subject.decisions, "outlier"), list[Finding]()
+        outliers = None if seen is None else beside.submit(_find_outliers, seen, kept_outliers)
         with clock.part("quality"):
             found += find_quality_issues(images, subject.statistics)
             found += find_imbalance(images, class_names)
@@ -131,11 +132,14 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
                     progress=progress,
                 ).as_dict()
                 summary["leakage"]["reason"] = _why_no_gain(summary)
+        with clock.part("outliers"):
+            # What has not begun beside is done here.
+            if seen is not None and outliers is not None:
+                odd = _find_outliers(seen, kept_outliers) if outliers.cancel() else outliers.result()
         with clock.part("shortcuts"):
             given_away, summary["shortcuts"] = shortcuts.result()
             found += given_away
-        with clock.part("outliers"):
-            found += [] if outliers is None else outliers.result()
+        found += odd
     reasons = [why_no_shortcuts(images["label"], groups), "" if seen is None else why_no_outliers(groups)]
     summary["not_checked"] = [reason for reason in reasons if reason]
     table = findings_table(
@@ -164,11 +168,17 @@ class _Seen:
     """Images as a frozen backbone sees them, with class numbers and nearest neighbours."""
 
     def __init__(
-        self, subject: Subject, features: Features, groups: npt.NDArray[np.int64], class_names: list[str]
+        self,
+        subject: Subject,
+        features: Features,
+        groups: npt.NDArray[np.int64],
+        class_names: list[str],
+        dealer: FoldDealer,
     ) -> None:
         self.images, self.features, self.groups, self.class_names = subject.images, features, groups, class_names
         self.labels = pd.Categorical(self.images["label"], categories=class_names).codes.astype(np.int64)
         self.neighbours = subject.neighbours or nearest(features)
+        self.dealer = dealer
 
 
 def _find_outliers(seen: _Seen, kept: frozenset[str]) -> list[Finding]:
@@ -246,6 +256,7 @@ def _probed(
         folds=config.folds,
         seed=config.seed,
         c=c,
+        dealer=seen.dealer,
         progress=progress,
     )
     confirmed = _confirmed(seen, judged, kept)
@@ -270,15 +281,12 @@ def _is_answered(finding: Finding, decisions: Decisions) -> bool:
 
 @contextmanager
 def _expected_warnings_hidden() -> Iterator[None]:
-    """Hides what libraries say of small classes, and of a probe whose last step serves as well.
+    """Hides what libraries say of small classes.
 
     Filters belong to the whole process: they are changed here, before threads start and after they end, and nowhere
     inside a part.
     """
-    from sklearn.exceptions import ConvergenceWarning
-
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
         # scikit-learn and cleanlab, of classes that `OutOfFold.judged` speaks of.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         warnings.filterwarnings("ignore", message="May not flag all label issues", category=UserWarning)
@@ -308,27 +316,3 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
-
-
-def audit_fingerprint(index: pd.DataFrame, config: AuditConfig, split: SplitConfig, *, decisions: Decisions) -> str:
-    """Changes with any image, label, correction or setting of the audit; not with who decided, or when."""
-    settings = [config.model_dump(mode="json", exclude={"enabled"}), split.test_fraction, split.use_given]
-    return hash_of([index_fingerprint(index), settings, answers_key(decisions), "rules 13"])
-
-
-def write_summary(study_dir: Path, summary: dict[str, Any], *, fingerprint: str) -> None:
-    """Write `audit.json`."""
-    write_json(study_dir / SUMMARY_NAME, {"fingerprint": fingerprint, **plain(summary)})
-
-
-def read_summary(study_dir: Path) -> dict[str, Any]:
-    """Read `audit.json`.
-
-    Raises:
-        FileNotFoundError: the study has not been audited.
-        BestiaryError: the file is damaged; names it.
-    """
-    content = read_json(study_dir / SUMMARY_NAME)
-    if not isinstance(content, dict):
-        raise BestiaryError(f"{study_dir / SUMMARY_NAME} is damaged. Delete it and run the command again.")
-    return content

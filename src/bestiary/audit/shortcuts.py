@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
+from bestiary.audit.fold_dealer import FoldDealer
 from bestiary.audit.quality.image_statistics import ImageStatistics
 
 Family = Literal["size", "format", "brightness", "borders", "all"]
@@ -72,6 +73,7 @@ def find_shortcuts(
     *,
     class_names: Sequence[str],
     seed: int,
+    dealer: FoldDealer | None = None,
 ) -> tuple[list[Finding], list[dict[str, Any]]]:
     """Classes that metadata alone gives away.
 
@@ -81,6 +83,7 @@ def find_shortcuts(
         groups: `(n,)`; images of one group are never on both sides of a fold.
         class_names: those with fewer than 20 groups are left out.
         seed: of the folds, of the trees, and of the 10,000 images that are drawn where there are more.
+        dealer: of folds, where other parts ask for the same.
 
     Returns:
         One finding a class at most, of the family that separates it best; `all` only where no single one does. And for
@@ -93,7 +96,7 @@ def find_shortcuts(
     if len(judged) < 2:
         return [], []
     y, groups = np.searchsorted(judged, labels[rows].astype(str)), groups[rows]
-    folds = _folds(y, groups, seed)
+    folds = (dealer or FoldDealer()).deal(y, groups, folds=_FOLDS, seed=seed)
     sizes = np.array([len(np.unique(groups[y == number])) for number in range(len(judged))])
     families = _families(images.iloc[rows], statistics.values.iloc[rows])
     separations: dict[str, list[_Separation]] = {name: [] for name in judged}
@@ -138,14 +141,6 @@ def _families(images: pd.DataFrame, values: pd.DataFrame) -> dict[Family, pd.Dat
         "borders": values[list(_BORDERS)].rename(columns=_BORDERS).reset_index(drop=True),
     }
     return {**single, "all": pd.concat(single.values(), axis=1)}
-
-
-def _folds(
-    y: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], seed: int
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    return list(StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(y, y, groups))
 
 
 def _out_of_fold(

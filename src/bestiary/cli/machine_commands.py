@@ -48,7 +48,8 @@ def cache_clear(
     study: Annotated[Path | None, typer.Option(help="The rows of a study's images, in all stores.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All stores.")] = False,
     kind: Annotated[
-        Literal["pixels", "image_statistics", "features", "activations"] | None, typer.Option(help="Only these.")
+        Literal["pixels", "image_statistics", "features", "activations", "thumbnails"] | None,
+        typer.Option(help="Only these."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,

@@ -24,7 +24,7 @@ from bestiary.data.bursts.exif_shots import Shot, shot_of
 from bestiary.data.datasets import data_root, is_named_set, is_table
 from bestiary.data.folders.walk import BAD_FOLDER_NAME
 from bestiary.data.images import ImageFacts, exif_block, inspect, read_bytes
-from bestiary.data.listing import NO_IMAGES, Listed, list_files
+from bestiary.data.listing import NO_IMAGES, Listed, Listing, read_listing
 from bestiary.data.masks import MASK_FILE, find_masks
 from bestiary.data.parallel import in_order
 from bestiary.errors import ConfigError, DataError, ImageError
@@ -35,17 +35,26 @@ from bestiary.store.tables import read_table, write_table
 FILE_NAME = "index.parquet"
 # How the error of an image begins that a reviewer took out.
 DROPPED = "dropped in corrections.csv"
+# Files that a thread reads in one go, where there are many: to hand over a file takes longer than to hash a small one.
+_BATCH, _FEWEST_BATCHES = 16, 32
 _FACTS = ("width_px", "height_px", "mode", "format", "phash")
 _UNREAD = ImageFacts(width_px=0, height_px=0, mode="", format="", phash="")
 
 
-def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progress: Progress = SILENT) -> pd.DataFrame:
+def build_index(
+    data: DataConfig,
+    *,
+    listing: Listing | None = None,
+    previous: pd.DataFrame | None = None,
+    progress: Progress = SILENT,
+) -> pd.DataFrame:
     """Read every file of a data set.
 
     Every file's bytes are hashed again; only bytes that `previous` does not know are decoded.
 
     Args:
         data: which images, and what they are called.
+        listing: its files, where they have been listed already.
         previous: an earlier index of the same data.
         progress: shows each file.
 
@@ -53,17 +62,19 @@ def build_index(data: DataConfig, *, previous: pd.DataFrame | None = None, progr
         One row a file, sorted as listed; see the module's head for the columns.
 
     Raises:
-        UsageError, ConfigError, DataError: see `listing.list_files`; also where no image can be read, where only one
+        UsageError, ConfigError, DataError: see `listing.read_listing`; also where no image can be read, where only one
             class is left, or where a class has no readable image.
     """
     root = data_root(data.path)
-    listed = list_files(data)
+    listed = (listing or read_listing(data)).files
     known = _known_facts(previous)
     with progress.track("index", len(listed), unit="files") as task, ThreadPoolExecutor() as pool:
+        size = max(1, min(_BATCH, len(listed) // _FEWEST_BATCHES))
+        batches = [listed[start : start + size] for start in range(0, len(listed), size)]
         rows = []
-        for row in in_order(pool, lambda file: _read_file(root, file, known, data), listed):
-            rows.append(row)
-            task.advance()
+        for batch in in_order(pool, lambda files: [_read_file(root, file, known, data) for file in files], batches):
+            rows += batch
+            task.advance(len(batch))
     index = pd.DataFrame(rows)
     if data.masks == "leave_out" and not is_table(data.path):
         index["error"] = index["error"].mask(find_masks(index, root, previous=previous), MASK_FILE)

@@ -4,7 +4,7 @@ In: `data` of a config. Out: one `Listed` a file, in a fixed order, none left ou
 """
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bestiary.config.schema import DataConfig
@@ -17,10 +17,51 @@ from bestiary.data.table_listing import Listed, read_image_table
 from bestiary.errors import ConfigError, DataError
 from bestiary.plurals import counted
 
-__all__ = ["NO_IMAGES", "SIDECAR_FILE", "SPLIT_FOLDERS", "SYSTEM_FILE", "Listed", "list_files"]
+__all__ = [
+    "NO_IMAGES",
+    "SIDECAR_FILE",
+    "SPLIT_FOLDERS",
+    "SYSTEM_FILE",
+    "Listed",
+    "Listing",
+    "list_files",
+    "read_listing",
+]
 
 # Rows of these errors stand for no image: nothing is lost, and nothing is to be fixed one by one.
 NO_IMAGES = (SYSTEM_FILE, SIDECAR_FILE, EMPTY_FOLDER)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A data set as it was listed.
+
+    Attributes:
+        files: one a file.
+        notes: what a person should know of how a table was read, such as where its split comes from; none for folders.
+    """
+
+    files: list[Listed]
+    notes: list[str]
+
+
+def read_listing(data: DataConfig) -> Listing:
+    """All files of the data set, and notes on how it was read; a table is read once for both.
+
+    Raises:
+        UsageError, ConfigError, DataError: see `list_files`.
+    """
+    root = data_root(data.path)
+    if is_table(data.path):
+        table = read_image_table(data, split_names=SPLIT_FOLDERS)
+        listed, notes = table.rows, table.notes
+    else:
+        listed, notes = _from_folder(root, data), []
+    listed = _grouped(listed, data.group_pattern) if data.group_pattern else listed
+    if data.burst_s:
+        listed = [replace(file, folder=folder_of_camera(file.path, file.label)) for file in listed]
+    listed = _renamed(listed, data.rename or default_rename(data.path), strict=bool(data.rename))
+    return Listing(listed, notes)
 
 
 def list_files(data: DataConfig) -> list[Listed]:
@@ -33,17 +74,7 @@ def list_files(data: DataConfig) -> list[Listed]:
         DataError: the folder or table is empty, has images but no class folders, or has top folders that may be
             splits or classes.
     """
-    root = data_root(data.path)
-    listed = read_image_table(data, split_names=SPLIT_FOLDERS).rows if is_table(data.path) else _from_folder(root, data)
-    listed = _grouped(listed, data.group_pattern) if data.group_pattern else listed
-    if data.burst_s:
-        listed = [replace(file, folder=folder_of_camera(file.path, file.label)) for file in listed]
-    return _renamed(listed, data.rename or default_rename(data.path), strict=bool(data.rename))
-
-
-def table_notes(data: DataConfig) -> list[str]:
-    """What a person should know of how a table is read, such as where its split comes from; none for folders."""
-    return read_image_table(data, split_names=SPLIT_FOLDERS).notes if is_table(data.path) else []
+    return read_listing(data).files
 
 
 def _from_folder(root: Path, data: DataConfig) -> list[Listed]:

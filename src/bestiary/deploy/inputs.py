@@ -19,6 +19,7 @@ from PIL import Image
 from bestiary.data.folders.walk import BAD_FILE_NAME, BAD_FOLDER_NAME, SIDECAR_FILE, SYSTEM_FILE, walk
 from bestiary.data.images import load_rgb, rgb_of
 from bestiary.errors import ImageError, UsageError
+from bestiary.plurals import counted
 from bestiary.progress import SILENT, Progress
 
 _LOADING = threading.Lock()
@@ -78,7 +79,7 @@ def expand_inputs(given: Source | Iterable[Source], *, progress: Progress = SILE
             else:
                 found.append(item)
     if skipped:
-        files = "1 file that is" if skipped == 1 else f"{skipped:,} files that are"
+        files = counted(skipped, "file that is", "files that are")
         progress.say(f"  skipped {files} hidden, of the system, or beside images")
     if not found:
         raise UsageError("no images given: name files, folders or patterns, or - for a list on standard input")

@@ -163,7 +163,7 @@ def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
     import torch
 
     from bestiary.config.schema import ModelConfig
-    from bestiary.deploy.export import load_classifier
+    from bestiary.deploy.onnx_file import load_classifier
     from bestiary.models.backbones import preprocessings_from
     from bestiary.models.classifier import Portable
 

@@ -13,6 +13,11 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def bestiary_version() -> str | None:
+    """The installed version of bestiary alone: reading those of all packages takes 30 ms."""
+    return _version("bestiary")
+
+
 def package_versions() -> dict[str, str | None]:
     """The installed version of every package whose version may change a figure; None where it is not installed."""
     return {name: _version(name) for name in PACKAGES}

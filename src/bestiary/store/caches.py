@@ -14,8 +14,8 @@ from bestiary.store.description import META, data_files, keys_file, read_descrip
 from bestiary.store.records import RECORD
 from bestiary.store.rows import LOCK, USED, RowStore, remove_store
 
-CacheKind = Literal["pixels", "features", "activations", "image_statistics"]
-KINDS: tuple[CacheKind, ...] = ("pixels", "features", "activations", "image_statistics")
+CacheKind = Literal["pixels", "features", "activations", "image_statistics", "thumbnails"]
+KINDS: tuple[CacheKind, ...] = ("pixels", "features", "activations", "image_statistics", "thumbnails")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class CacheEntry:
     """One thing in the cache home.
 
     Attributes:
-        kind: the folder it lies in: pixels, features, activations, image_statistics, datasets, or another; empty for a
-            file beside them.
+        kind: the folder it lies in: pixels, features, activations, image_statistics, thumbnails, datasets, or another;
+            empty for a file beside them.
         name: its own name.
         path: where it lies.
         state: a `store` of rows; one that is `damaged`, whose description cannot be read; or `files` of another sort.

@@ -5,91 +5,32 @@ that own them.
 """
 
 import time
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.answers import apart_ids
-from bestiary.audit.copies.closer import SIDE
 from bestiary.audit.copies.clusters import duplicates_fingerprint, find_duplicates, write_duplicates
 from bestiary.audit.findings import as_csv, write_findings
 from bestiary.audit.issues import ISSUES
 from bestiary.audit.mark import marked
-from bestiary.audit.neighbours import Features, Neighbours, nearest
-from bestiary.audit.quality.image_statistics import ImageStatistics, measure_images
-from bestiary.audit.quality.measures import squashed
-from bestiary.audit.run import Subject, audit_fingerprint, run_audit, write_summary
-from bestiary.config.schema import NO_BACKBONE, ModelConfig
+from bestiary.audit.summary import audit_fingerprint, write_summary
 from bestiary.data.index import readable
-from bestiary.data.pixels import load_as_indexed
-from bestiary.errors import BestiaryError, WeightsError
-from bestiary.progress import Progress
+from bestiary.errors import BestiaryError
 from bestiary.runs.keys import is_local, weights_digest
-from bestiary.snapshot import Snapshot
 from bestiary.store.hashing import fingerprint
 from bestiary.store.tables import table_fingerprint
 from bestiary.study.work import Work
 
-
-class Evidence:
-    """What the audit measures of all readable images, computed when it is first asked for."""
-
-    def __init__(self, snapshot: Snapshot, progress: Progress) -> None:
-        self.images = snapshot.readable
-        self._snapshot = snapshot
-        self._progress = progress
-
-    @cached_property
-    def statistics(self) -> ImageStatistics:
-        """Image statistics."""
-        return measure_images(self.images, self._snapshot.data_root, progress=self._progress)
-
-    def pictures(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Larger grey pictures of some images, read again: `(k, 192, 192) uint8`.
-
-        Raises:
-            DataError: a file changed since it was indexed; names it.
-        """
-        rows = self.images.iloc[places]
-        read = (
-            load_as_indexed(self._snapshot.data_root, *row) for row in zip(rows["path"], rows["sha256"], strict=True)
-        )
-        return np.stack([squashed(image, SIDE) for image in read])
-
-    @cached_property
-    def features(self) -> Features | None:
-        """`(n, d) float32`; None where the config asks for no backbone."""
-        wanted = self._snapshot.config.audit
-        if wanted.backbone == NO_BACKBONE:
-            return None
-        # torch takes seconds to import; a study with nothing to do is spared them.
-        from bestiary.data.pixels import PixelsOnDemand
-        from bestiary.models.backbones import build_backbone
-        from bestiary.models.devices import pick_device
-        from bestiary.models.extract.features import feature_table
-
-        model = ModelConfig(backbone=wanted.backbone, weights=wanted.weights, pixels=wanted.pixels)
-        try:
-            backbone = build_backbone(model)
-        except WeightsError as error:
-            raise WeightsError(
-                f"for the audit: {error}. An audit without features, of copies with close hashes and of quality alone, "
-                f'is made with audit.backbone = "{NO_BACKBONE}"'
-            ) from error
-        geometry = backbone.preprocessing.geometry
-        pixels = PixelsOnDemand(self.images, self._snapshot.data_root, geometry=geometry)
-        device = pick_device(self._snapshot.config.device)
-        return feature_table(backbone, pixels, device=device, progress=self._progress).plain
-
-    @cached_property
-    def neighbours(self) -> Neighbours | None:
-        """Of the features."""
-        return None if self.features is None else nearest(self.features)
+if TYPE_CHECKING:
+    from bestiary.study.evidence import Evidence
 
 
-def _evidence(work: Work) -> Evidence:
+def _evidence(work: Work) -> "Evidence":
+    # What measures images and reads features is of no use to a call with nothing to do.
+    from bestiary.study.evidence import Evidence
+
     evidence: Evidence = work.remember("evidence", lambda: Evidence(work.snapshot, work.progress))
     return evidence
 
@@ -157,6 +98,8 @@ def has_findings(work: Work, key: str) -> bool:
 
 def make_findings(work: Work, key: str) -> None:
     """Look for what is wrong with the data."""
+    from bestiary.audit.run import Subject, run_audit
+
     start = time.perf_counter()
     snapshot, evidence = work.snapshot, _evidence(work)
     images, every = readable(snapshot.corrected), snapshot.readable
@@ -173,7 +116,8 @@ def make_findings(work: Work, key: str) -> None:
     )
     audit = run_audit(subject, snapshot.config.audit, snapshot.config.split, progress=work.progress)
     write_findings(work.paths.folder, audit.findings, fingerprint=key)
-    write_summary(work.paths.folder, {**audit.summary, "features": _feature_settings(work)}, fingerprint=key)
+    summary = {**audit.summary, "features": {**_feature_settings(work), **evidence.note}}
+    write_summary(work.paths.folder, summary, fingerprint=key)
     snapshot.put(findings=audit.findings)
     seconds = time.perf_counter() - start
     work.progress.say(f"  audit in {seconds:.1f} s: {_counts(audit.findings)}")

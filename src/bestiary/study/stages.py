@@ -11,12 +11,12 @@ import pandas as pd
 from bestiary.data.bursts.notes import burst_notes
 from bestiary.data.corrections.overlay import corrections_fingerprint
 from bestiary.data.index import build_index, class_names, index_fingerprint, read_index, write_index
-from bestiary.data.listing import table_notes
+from bestiary.data.listing import read_listing
 from bestiary.data.splits.rare_classes import FEWEST_IMAGES, apply_rare, is_rare
 from bestiary.deploy.bundle import is_whole as is_whole_bundle
 from bestiary.plurals import counted
 from bestiary.report.stamp import report_fingerprint
-from bestiary.runs.environment import package_versions
+from bestiary.runs.environment import bestiary_version
 from bestiary.store.hashing import fingerprint
 from bestiary.store.tables import table_fingerprint
 from bestiary.study.audit_stage import (
@@ -55,17 +55,18 @@ def _make_index(work: Work, key: str) -> None:
     file = work.paths.index
     previous = read_index(work.paths.folder) if table_fingerprint(file) else None
     data = work.snapshot.config.data
-    index = apply_rare(build_index(data, previous=previous, progress=work.progress), data.rare)
+    listing = read_listing(data)
+    index = apply_rare(build_index(data, listing=listing, previous=previous, progress=work.progress), data.rare)
     if table_fingerprint(file) != index_fingerprint(index):
         write_index(work.paths.folder, index)
-        _say_index(work, index, previous)
+        _say_index(work, index, previous, notes=listing.notes)
     work.snapshot.put(index=index)
 
 
-def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None) -> None:
+def _say_index(work: Work, index: pd.DataFrame, previous: pd.DataFrame | None, *, notes: list[str]) -> None:
     left_out = int((index["error"] != "").sum())
     names = class_names(index)
-    for note in table_notes(work.snapshot.config.data):
+    for note in notes:
         work.progress.say(f"  {note}")
     work.progress.say(f"  {len(index) - left_out:,} images of {len(names)} classes; {left_out:,} files left out")
     for line in burst_notes(index):
@@ -97,7 +98,7 @@ def _report_key(work: Work) -> str:
     corrections = corrections_fingerprint(snapshot.corrections)
     settings = snapshot.config.report.model_dump(mode="json")
     made_from = [work.key("compare"), index_fingerprint(snapshot.index), audit, corrections, settings]
-    return fingerprint([made_from, work.key("refit"), work.key("search"), package_versions()["bestiary"]])
+    return fingerprint([made_from, work.key("refit"), work.key("search"), bestiary_version()])
 
 
 def _make_report(work: Work, key: str) -> None:
@@ -111,7 +112,7 @@ def _export_key(work: Work) -> str:
     settings = work.snapshot.config.export.model_dump(mode="json")
     # The card says how images were split.
     keys = [work.key(stage) for stage in ("compare", "split", "refit")]
-    return fingerprint([keys, settings, package_versions()["bestiary"]])
+    return fingerprint([keys, settings, bestiary_version()])
 
 
 def _make_export(work: Work, key: str) -> None:

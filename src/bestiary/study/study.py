@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bestiary.audit.copies.name_groups import Proposal, propose_pattern
 from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
 from bestiary.config.schema import SearchConfig, StudyConfig
-from bestiary.data.clean_copy import Applied, How, apply_corrections
 from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
 from bestiary.data.corrections.saved import change
 from bestiary.data.datasets import data_root, is_table
@@ -31,6 +29,10 @@ from bestiary.study.contents import StudyContents
 from bestiary.study.creation import WhenThere, differences, refuse_other, study_config
 from bestiary.study.stages import STAGES
 from bestiary.study.work import Work
+
+if TYPE_CHECKING:
+    from bestiary.audit.copies.name_groups import Proposal
+    from bestiary.data.clean_copy import Applied, How
 
 # What a search needs, and the training of what it found.
 _UP_TO_SEARCH = ("index", "budget", "clusters", "audit", "split", "search", "finalists")
@@ -157,7 +159,7 @@ class Study(StudyContents):
             work.bring("index")
             return work.snapshot.index
 
-    def guess_groups(self) -> Proposal:
+    def guess_groups(self) -> "Proposal":
         """Look for a `data.group_pattern` whose groups hold the copies and scenes, and set it where there is one.
 
         Reads every file and looks for copies, as `index` and `audit` do. `study.toml` gets the pattern as the value,
@@ -166,6 +168,8 @@ class Study(StudyContents):
         Raises:
             ConfigError: the study has a pattern already.
         """
+        from bestiary.audit.copies.name_groups import propose_pattern
+
         if self._config.data.group_pattern:
             raise ConfigError(f"data.group_pattern is {self._config.data.group_pattern!r} already: nothing to guess")
         with self._at_work() as work:
@@ -331,13 +335,15 @@ class Study(StudyContents):
         given = [images] if isinstance(images, str) else images
         return change(self.path, undone=[paths.get(image, image) for image in given], index=index)
 
-    def apply(self, to: Path | str, *, how: How = "copy") -> Applied:
+    def apply(self, to: Path | str, *, how: "How" = "copy") -> "Applied":
         """Write a clean copy of the data, with `corrections.csv` carried out; nothing of the original changes.
 
         Args:
             to: a folder that is not there yet, or is empty.
             how: copies of the files, or links to them.
         """
+        from bestiary.data.clean_copy import apply_corrections
+
         # A table's folder may hold anything else, too.
         study_only = {"study": self.path}
         keep_out = study_only if is_table(self._config.data.path) else {"data": self.data_root, **study_only}

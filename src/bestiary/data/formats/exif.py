@@ -7,6 +7,7 @@ Pillow's own reader is not used here: it warns on stderr of tags that do not mat
 turns an image, which fails for values that it could read. Nothing here raises, warns or depends on any other tag.
 """
 
+import contextlib
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,6 @@ class Directory:
         big: whether it is a BigTIFF's.
         start: where the number of entries stands.
         tags: by number.
-        damaged: whether the directory names entries that were left out.
     """
 
     def __init__(self, data: bytes, *, start: int | None = None) -> None:
@@ -89,21 +89,17 @@ class Directory:
         self.big = data[2:4] in (b"\x2b\x00", b"\x00\x2b")
         self.start = 0
         self.tags: dict[int, Tag] = {}
-        self.damaged = False
-        try:
+        # The data may end within the directory, or before it.
+        with contextlib.suppress(struct.error, OverflowError):
             for tag in self._entries(memoryview(data), start):
-                self.damaged |= tag is None
-                if tag is not None:
-                    self.tags.setdefault(tag.number, tag)
-        except (struct.error, OverflowError):  # the data end within the directory, or before it
-            self.damaged = True
+                self.tags.setdefault(tag.number, tag)
 
     @property
     def entry_bytes(self) -> int:
         """Bytes of one entry."""
         return 20 if self.big else 12
 
-    def _entries(self, data: memoryview, start: int | None) -> Iterator[Tag | None]:
+    def _entries(self, data: memoryview, start: int | None) -> Iterator[Tag]:
         if not self.order:
             return
         offset_format = self.order + ("Q" if self.big else "I")
@@ -121,7 +117,8 @@ class Directory:
             value = data[where : where + size] if inline else data[offset : offset + size]
             whole = 0 < size == len(value)
             entry = data[place : place + self.entry_bytes]
-            yield Tag(number, kind, values, value, inline, entry) if whole else None
+            if whole:
+                yield Tag(number, kind, values, value, inline, entry)
             place += self.entry_bytes
 
     def number(self, tag: int) -> int | None:

@@ -39,6 +39,7 @@ class FeatureTable:
         precision: of the arithmetic.
         passes: forward passes computed for this call; the others were in the cache.
         seconds: what the call took.
+        store: the name of the store that the first view lies in (see `noted_features`).
     """
 
     views: tuple[npt.NDArray[np.float32], ...]
@@ -46,6 +47,7 @@ class FeatureTable:
     precision: str
     passes: int
     seconds: float
+    store: str = ""
 
     @property
     def plain(self) -> npt.NDArray[np.float32]:
@@ -54,7 +56,9 @@ class FeatureTable:
 
     def subset(self, positions: npt.NDArray[np.int64]) -> "FeatureTable":
         """Fewer or reordered images."""
-        return FeatureTable(tuple(view[positions] for view in self.views), self.engine, self.precision, 0, 0.0)
+        return FeatureTable(
+            tuple(view[positions] for view in self.views), self.engine, self.precision, 0, 0.0, self.store
+        )
 
 
 def feature_table(
@@ -106,7 +110,7 @@ def feature_table(
     except OverflowError:
         stores, passes = filled(np.float32)
     arrays = tuple(store.array()[store.find(pixels.keys)].astype(np.float32) for store in stores)
-    return FeatureTable(arrays, engine, resolved, passes.computed, passes.seconds)
+    return FeatureTable(arrays, engine, resolved, passes.computed, passes.seconds, stores[0].folder.name)
 
 
 def missing_features(

@@ -1,22 +1,19 @@
 """Thumbnails: image files → small WebP pictures as data URIs, as many as fit.
 
-In: image ids in order of importance, where their files lie, a budget in bytes. Out: `Thumbnails`. Owns no file.
+In: image ids in order of importance, where their files lie, a budget in bytes. Out: `Thumbnails`. Owns no file
+(`thumbnail_store` does).
 """
 
 import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from bestiary.data.images import load_rgb
+from bestiary.data.images import read_bytes
 from bestiary.data.parallel import in_order
 from bestiary.errors import ImageError
-
-_QUALITY = 60
+from bestiary.report.figures.thumbnail_store import ThumbnailStore
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def make_thumbnails(
     left = budget_bytes
     wanted = [image_id for image_id in dict.fromkeys(image_ids) if image_id in paths]
 
-    known = known or {}
+    known, store = known or {}, ThumbnailStore(long_side_px)
 
     def encode(image_id: str) -> tuple[str, str, str]:
         if known.get(image_id):
@@ -64,7 +61,8 @@ def make_thumbnails(
         if root is None:
             return image_id, "", "the folder of the images is gone"
         try:
-            return image_id, _data_uri(root / paths[image_id], long_side_px), ""
+            picture = store.thumbnail(read_bytes(root / paths[image_id]))
+            return image_id, "data:image/webp;base64," + base64.b64encode(picture).decode(), ""
         except ImageError as error:
             return image_id, "", str(error)
 
@@ -76,12 +74,5 @@ def make_thumbnails(
             uris[image_id] = uri
             if reason:
                 missing[image_id] = reason
+    store.keep()
     return Thumbnails(uris=uris, missing=missing)
-
-
-def _data_uri(path: Path, long_side_px: int) -> str:
-    image = load_rgb(path)
-    image.thumbnail((long_side_px, long_side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=_QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
