@@ -10,7 +10,7 @@ from made_groups import group_sizes
 from scipy.stats import norm, permutation_test
 from statsmodels.stats.contingency_tables import mcnemar
 
-from bestiary.evaluate.paired import compare_paired, holm
+from bestiary.evaluate.paired import compare_paired, holm, images_needed
 
 
 def outcomes(both: int, only_first: int, only_second: int, neither: int):
@@ -202,3 +202,30 @@ def test_holm_never_lowers_a_p_value_nor_changes_their_order(p_values):
     by_original = [adjusted[i] for i in np.argsort(p_values, kind="stable")]
     assert all(a <= b + 1e-12 for a, b in itertools.pairwise(by_original))
     assert min(adjusted) == pytest.approx(min(1, min(p_values) * len(p_values)))
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0.10, 0.06), (0.05, 0.02)])
+def test_of_so_many_images_four_of_five_sets_show_the_difference(better, worse):
+    """The number is Connor's, by hand; and simulated sets of that size are significant as often as it says."""
+    seen = 10_000
+    differences = np.repeat([1, -1, 0], [int(better * seen), int(worse * seen), int((1 - better - worse) * seen)])
+    needed = images_needed(differences, np.ones(seen, dtype=np.int64))
+    ratio, delta = better + worse, better - worse
+    by_hand = ((1.959964 * np.sqrt(ratio) + 0.841621 * np.sqrt(ratio - delta**2)) / delta) ** 2
+    assert needed == int(np.ceil(by_hand))
+    random, shown, rounds = np.random.default_rng(0), 0, 400
+    for _ in range(rounds):
+        cells = random.choice(3, size=needed, p=[better, worse, 1 - better - worse])
+        shown += compare_paired(cells == 0, cells == 1).p_value < 0.05
+    # The exact test asks for a little more than the formula, which is without continuity correction.
+    assert shown / rounds == pytest.approx(0.8, abs=0.08)
+
+
+def test_groups_that_are_judged_alike_need_as_many_more_images():
+    single = np.repeat([1, -1, 0], [60, 40, 900])
+    ones = np.ones(1000, dtype=np.int64)
+    assert images_needed(5 * single, 5 * ones) == pytest.approx(5 * images_needed(single, ones), abs=5)
+
+
+def test_models_that_do_not_differ_would_need_any_number():
+    assert images_needed(np.array([1, -1, 0, 0]), np.ones(4, dtype=np.int64)) is None

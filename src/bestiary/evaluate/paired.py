@@ -16,6 +16,8 @@ import numpy.typing as npt
 from bestiary.evaluate.intervals import ALPHA, Interval, Z
 from bestiary.evaluate.resampling import Groups
 
+_POWER = 0.8
+
 
 @dataclass(frozen=True)
 class PairedComparison:
@@ -26,12 +28,15 @@ class PairedComparison:
         p_value: of the exact test that both are right equally often.
         only_first: images that only the first has right.
         only_second: images that only the second has right.
+        images_needed: test images of which a difference as large as the one seen would be significant in 4 of 5 sets,
+            see `images_needed`; None where none was seen.
     """
 
     difference: Interval
     p_value: float
     only_first: int
     only_second: int
+    images_needed: int | None = None
 
 
 def compare_paired(
@@ -66,8 +71,38 @@ def compare_paired(
         place[only_second], minlength=len(sizes)
     )
     return PairedComparison(
-        _difference(differences, sizes), _p_value(differences), int(only_first.sum()), int(only_second.sum())
+        _difference(differences, sizes),
+        _p_value(differences),
+        int(only_first.sum()),
+        int(only_second.sum()),
+        images_needed(differences, sizes),
     )
+
+
+def images_needed(differences: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> int | None:
+    """How many test images would show a difference as large as the one seen, at 5 % and with a power of 80 %.
+
+    Connor's sample size for McNemar's test (1987, Biometrics 43:207), with the variance between groups in place of that
+    between images. The difference seen is itself uncertain: the number says of what order it is.
+
+    Args:
+        differences: of each group, images that only the first model has right less those that only the second has.
+        sizes: images of each group.
+
+    Returns:
+        Images in groups like these; None where the models do not differ.
+    """
+    from scipy.stats import norm
+
+    count = int(sizes.sum())
+    difference = float(differences.sum()) / count
+    if difference == 0:
+        return None
+    # Of an image on average: the variance of the difference if there were none, and as it is.
+    equal = float((differences.astype(np.float64) ** 2).sum()) / count
+    as_seen = float(((differences - difference * sizes) ** 2).sum()) / count
+    wanted = (Z * np.sqrt(equal) + norm.ppf(_POWER) * np.sqrt(as_seen)) / difference
+    return int(np.ceil(wanted**2))
 
 
 def _difference(differences: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Interval:

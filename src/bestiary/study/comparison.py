@@ -84,6 +84,7 @@ def _versus_winner(snapshot: Snapshot, ranked: list[str], winner: str | None) ->
             "significant": p_value < 0.05,
             "only_this_right": result.only_first,
             "only_winner_right": result.only_second,
+            "images_needed": result.images_needed,
         }
     return versus
 

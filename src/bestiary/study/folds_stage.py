@@ -30,7 +30,7 @@ from bestiary.store.hashing import fingerprint
 from bestiary.study.run_stage import digests_of_weights, keys_of_fits
 from bestiary.study.work import Work
 
-_RULES = "folds 1"
+_RULES = "folds 2"
 
 
 def folds_key(work: Work) -> str:
@@ -243,6 +243,7 @@ def _versus(tested: dict[str, _Pool], winner: str | None) -> dict[str, Any]:
             "significant": p_value < 0.05,
             "only_this_right": found[name].only_first,
             "only_winner_right": found[name].only_second,
+            "images_needed": found[name].images_needed,
         }
         for name, p_value in zip(others, adjusted, strict=True)
     }

@@ -83,7 +83,7 @@ def _comparison_key(work: Work) -> str:
     runs = {name: work.snapshot.run(name).status for name in work.snapshot.config.models}
     keys = keys_of_figures(work)
     ended = [[name, keys.get(name, [run.status, run.reason])] for name, run in runs.items()]
-    return fingerprint([ended, work.key("pooled"), "comparison 3"])
+    return fingerprint([ended, work.key("pooled"), "comparison 4"])
 
 
 def _make_comparison(work: Work, key: str) -> None:

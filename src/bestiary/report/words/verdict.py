@@ -202,7 +202,15 @@ def _best_two(comparison: Comparison, winner: Row) -> Sentence | None:
     alone, other = versus.get("only_this_right"), versus.get("only_winner_right")
     if is_number(alone) and is_number(other):
         text += f" {second['model']} alone is right on {counted(alone, 'image')}, {name} alone on {whole(other)}."
+    needed = versus.get("images_needed")
+    if is_number(needed) and not is_significant(versus):
+        text += f" If it is as large as it seems, about {_rounded(needed)} test images would show it."
     return Sentence("Best two models", text)
+
+
+def _rounded(count: float) -> str:
+    """To two digits: more would claim more than is known."""
+    return whole(int(float(f"{count:.2g}")))
 
 
 def _apart(difference: float, name: str) -> str:
