@@ -25,6 +25,7 @@ MODULES: Mapping[str, str] = {
     "faults": "faults",
     "evaluation": "evaluation",
     "repeated": "repeated",
+    "doubted": "doubted",
 }
 
 

@@ -34,7 +34,7 @@ from bestiary.timing import Clock
 SEEDS, HELD_OUT_FOLDS = 4, 3
 _BEFORE_C = (0.001, 0.01, 0.1, 1.0, 10.0)
 _LITE2 = {"backbone": "tf_efficientnet_lite2"}
-_JOINED = {"backbones": ["tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
+JOINED = {"backbones": ["tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
 _ALL = {"backbones": ["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
 _OLD_CROP = {"pixels": {"crop_fraction": "weights"}}
 
@@ -137,8 +137,8 @@ WAYS = (
     Way("before", "Lite2, crop of 0.89, C by val", ModelConfig(**_LITE2, **_OLD_CROP), fit_as_before),
     Way("whole side", "and the whole short side", ModelConfig(**_LITE2), fit_as_before),
     Way("in folds", "and C in folds of train", ModelConfig(**_LITE2), fit_now),
-    Way("joined", "and Lite1 joined", ModelConfig(**_JOINED), fit_now),
-    Way("default", "and refitted on all: what the default exports", ModelConfig(**_JOINED), refit_now),
+    Way("joined", "and Lite1 joined", ModelConfig(**JOINED), fit_now),
+    Way("default", "and refitted on all: what the default exports", ModelConfig(**JOINED), refit_now),
     Way("three joined", "the same of Lite0, Lite1 and Lite2", ModelConfig(**_ALL), refit_now),
 )
 

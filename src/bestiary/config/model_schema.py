@@ -105,6 +105,16 @@ class SweepConfig(Section):
         return value
 
 
+class TrainConfig(Section):
+    """What all models are fitted on."""
+
+    doubted_labels: Literal["keep", "leave_out"] = Field(
+        "keep",
+        description="leave_out: training images whose labels the audit doubts (label_error of high severity) are not "
+        "fitted on; val and test stay as they are",
+    )
+
+
 class ModelConfig(Section):
     """One model to train and compare."""
 

@@ -22,7 +22,14 @@ from bestiary.config.data_schema import (
     SplitConfig,
     SplitName,
 )
-from bestiary.config.model_schema import ActivationsConfig, AugmentConfig, ModelConfig, ScheduleConfig, SweepConfig
+from bestiary.config.model_schema import (
+    ActivationsConfig,
+    AugmentConfig,
+    ModelConfig,
+    ScheduleConfig,
+    SweepConfig,
+    TrainConfig,
+)
 from bestiary.config.search_schema import SearchConfig
 from bestiary.config.values import frozen
 
@@ -44,6 +51,7 @@ __all__ = [
     "SplitName",
     "StudyConfig",
     "SweepConfig",
+    "TrainConfig",
 ]
 
 
@@ -76,6 +84,7 @@ class StudyConfig(Section):
     models: Annotated[dict[str, ModelConfig], AfterValidator(frozen)] = Field(
         min_length=1, description="by name, in the order of the tables"
     )
+    train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
     export: ExportConfig = ExportConfig()
@@ -95,6 +104,15 @@ class StudyConfig(Section):
         if self.split.group_duplicates == "near" and not self.audit.enabled:
             raise ValueError(
                 'split.group_duplicates = "near" needs the audit: set it to "exact", or audit.enabled = true'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _audits_what_it_doubts(self) -> Self:
+        if self.train.doubted_labels == "leave_out" and (not self.audit.enabled or self.audit.backbone == NO_BACKBONE):
+            raise ValueError(
+                'train.doubted_labels = "leave_out" needs an audit that looks for wrong labels: audit.enabled = true, '
+                "and an audit.backbone"
             )
         return self
 

@@ -22,6 +22,7 @@ from bestiary.evaluate.metrics import METRICS
 from bestiary.evaluate.paired import compare_paired, holm
 from bestiary.evaluate.pooled import respecting_folds
 from bestiary.evaluate.scoring import split_figures
+from bestiary.runs.doubted import without_doubted
 from bestiary.runs.evaluation import logits_of
 from bestiary.runs.keys import figures_key, fit_keys
 from bestiary.runs.record import is_whole, logits_digest, read_logits, read_status
@@ -61,7 +62,7 @@ def _keys_by_fold(work: Work) -> dict[int, dict[str, str]]:
         config, digests = work.snapshot.config, digests_of_weights(work)
         found = {1: keys_of_fits(work)}
         for number in range(2, config.split.folds + 1):
-            found[number] = fit_keys(config, _images(work, number), digests=digests)
+            found[number] = fit_keys(config, _to_fit(work, number), digests=digests)
         return found
 
     return cast(dict[int, dict[str, str]], work.remember("fold keys", compute))
@@ -75,6 +76,14 @@ def _models(work: Work) -> list[str]:
 def _folder(work: Work, model: str, number: int) -> Path:
     run = work.paths.run(model)
     return run if number == 1 else run / "folds" / str(number)
+
+
+def _to_fit(work: Work, number: int) -> pd.DataFrame:
+    """The images of a fold, without a split where `train.doubted_labels` leaves them out."""
+    images = _images(work, number)
+    if work.snapshot.config.train.doubted_labels == "keep":
+        return images
+    return without_doubted(images, work.snapshot.findings)
 
 
 def _is_due(folder: Path, key: str) -> bool:
@@ -107,7 +116,7 @@ def make_folds(work: Work, key: str) -> None:
             fit_model(
                 folder,
                 snapshot.config,
-                _images(work, number),
+                _to_fit(work, number),
                 root=snapshot.data_root,
                 key=keys[number][name],
                 name=name,

@@ -6,6 +6,7 @@ In: a study at work. Out: `refit.json` and `refit.safetensors` of the exported m
 from bestiary.config.schema import ModelConfig
 from bestiary.runs.keys import refit_key, which_images
 from bestiary.runs.record import RunRecord, read_refit
+from bestiary.study.run_stage import images_to_fit
 from bestiary.study.work import Work
 
 
@@ -31,7 +32,7 @@ def _asked(work: Work) -> tuple[RunRecord, str] | None:
 def refit_stage_key(work: Work) -> str:
     """Of the refitted weights; empty where nothing is refitted."""
     asked = _asked(work)
-    return refit_key(asked[0], work.snapshot.images, asked[1]) if asked else ""
+    return refit_key(asked[0], images_to_fit(work), asked[1]) if asked else ""
 
 
 def has_refit(work: Work, key: str) -> bool:
@@ -52,7 +53,7 @@ def make_refit(work: Work, key: str) -> None:
     run, which = asked
     snapshot, folder = work.snapshot, work.paths.run(run.status.model)
     refit_model(
-        folder, snapshot.config, snapshot.images, run,
+        folder, snapshot.config, images_to_fit(work), run,
         root=snapshot.data_root, which=which, key=key, progress=work.progress,
     )  # fmt: skip
     snapshot.put(refit=read_refit(folder, key=key))

@@ -5,8 +5,11 @@ In: a study at work. Out: `runs/<model>/`, through `runs.fit` and `runs.evaluati
 
 from typing import cast
 
+import pandas as pd
+
 from bestiary.config.schema import StudyConfig
 from bestiary.errors import StudyError
+from bestiary.runs.doubted import without_doubted
 from bestiary.runs.evaluation import evaluate_run, lacking
 from bestiary.runs.keys import figures_key, fit_keys, is_local, weights_digest
 from bestiary.runs.record import is_older, is_whole, logits_digest, read_figures, read_scored_ids, read_status
@@ -14,11 +17,23 @@ from bestiary.store.hashing import fingerprint
 from bestiary.study.work import Work
 
 
+def images_to_fit(work: Work) -> pd.DataFrame:
+    """The images of the study, without a split where `train.doubted_labels` leaves them out."""
+
+    def compute() -> pd.DataFrame:
+        snapshot = work.snapshot
+        if snapshot.config.train.doubted_labels == "keep":
+            return snapshot.images
+        return without_doubted(snapshot.images, snapshot.findings)
+
+    return cast(pd.DataFrame, work.remember("images to fit", compute))
+
+
 def keys_of_fits(work: Work) -> dict[str, str]:
     """What each model's weights depend on, by model."""
 
     def compute() -> dict[str, str]:
-        return fit_keys(work.snapshot.config, work.snapshot.images, digests=digests_of_weights(work))
+        return fit_keys(work.snapshot.config, images_to_fit(work), digests=digests_of_weights(work))
 
     return cast(dict[str, str], work.remember("fit keys", compute))
 
@@ -89,7 +104,7 @@ def make_fits(work: Work, key: str) -> None:
         fit_model(
             work.paths.run(name),
             snapshot.config,
-            snapshot.images,
+            images_to_fit(work),
             root=snapshot.data_root,
             key=keys[name],
             weights_sha256=digests_of_weights(work)[name],

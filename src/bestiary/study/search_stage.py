@@ -22,6 +22,7 @@ from bestiary.runs.fit_order import in_order
 from bestiary.runs.keys import content_id
 from bestiary.runs.search_record import PREFIX, read_search, with_finalists, write_search
 from bestiary.store.hashing import fingerprint
+from bestiary.study.run_stage import images_to_fit
 from bestiary.study.work import Work
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Offer:
 
 def _train(work: Work) -> pd.DataFrame:
     """The training images, in the order of their contents."""
-    images = in_order(work.snapshot.images)
+    images = in_order(images_to_fit(work))
     return images[images["split"] == "train"].reset_index(drop=True)
 
 
@@ -97,7 +98,7 @@ def make_search(work: Work, key: str) -> None:
     start, config = time.monotonic(), work.snapshot.config
     store = TrialStore(work.paths.search_journal, config.search.storage, key=_space_key(work))
     features = SpaceFeatures(
-        in_order(work.snapshot.images), work.snapshot.data_root,
+        in_order(images_to_fit(work)), work.snapshot.data_root,
         device=pick_device(config.device), progress=work.progress,
     )  # fmt: skip
     latest = _latest(work)
@@ -217,7 +218,7 @@ def _offer_text(offer: Offer) -> str:
 
 
 def _blocks(work: Work, space: SearchConfig, features: "SpaceFeatures") -> "Blocks":
-    images, train = in_order(work.snapshot.images), _train(work)
+    images, train = in_order(images_to_fit(work)), _train(work)
     labels = pd.factorize(train["label"], sort=True)[0].astype(np.int64)
     groups = pd.factorize(train["group_id"])[0].astype(np.int64)
     count = possible_folds(labels, groups, folds=space.folds)

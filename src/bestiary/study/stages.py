@@ -184,7 +184,7 @@ _ALL = (
         name="train",
         command="train",
         makes="training",
-        needs=lambda work: ("split",),
+        needs=lambda work: ("split",) if work.snapshot.config.train.doubted_labels == "keep" else ("audit", "split"),
         key=fits_key,
         is_there=lambda paths: paths.runs.exists(),
         is_current=has_fits,
