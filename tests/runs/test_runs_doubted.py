@@ -55,7 +55,7 @@ def test_a_class_that_would_lose_half_of_its_images_keeps_them_all():
 
 
 def test_weights_depend_on_what_is_left_out_and_on_no_other_finding():
-    config = parse_config({"models": {"a": {"backbone": "tf_efficientnet_lite0"}}})
+    config = parse_config({"models": {"a": {"backbone": "tf_efficientnet_lite0"}}}, origin="test")
     rows = images()
     train = rows.loc[rows["split"] == "train", "image_id"].tolist()
 
@@ -75,7 +75,7 @@ def test_without_an_audit_of_labels_nothing_can_be_left_out(audit):
         "models": {"a": {"backbone": "majority"}},
     }  # fmt: skip
     with pytest.raises(ConfigError, match=r"needs an audit that looks for wrong labels"):
-        parse_config(values)
+        parse_config(values, origin="test")
 
 
 def test_a_study_leaves_out_what_its_audit_doubts(tmp_path: Path, make_shapes: Callable[..., Path]) -> None:
