@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bestiary.config.recipes import load_config
+from bestiary.config.recipes import load_config, read_study_config
 from bestiary.config.schema import StudyConfig
 from bestiary.data.datasets import is_named_set
-from bestiary.errors import StudyConflictError
+from bestiary.errors import ConfigError, StudyConflictError
 from bestiary.runs.keys import is_local
+from bestiary.snapshot import StudyPaths
 
 WhenThere = Literal["refuse", "resume", "force"]
 
@@ -94,3 +95,18 @@ def _differences(there: Any, wanted: Any, key: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     return "absent" if value is None else "present" if isinstance(value, dict) else repr(value)
+
+
+def holds_something(paths: StudyPaths) -> bool:
+    """Whether anything but the lock is where a study is to begin."""
+    return not paths.folder.is_dir() or any(path != paths.lock for path in paths.folder.iterdir())
+
+
+def read_unless_forced(file: Path, when_there: str) -> StudyConfig | None:
+    """The config of a study; None for one that is to be replaced and cannot be read."""
+    try:
+        return read_study_config(file)
+    except ConfigError:
+        if when_there != "force":
+            raise
+        return None

@@ -26,7 +26,14 @@ from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.locks import exclusive
 from bestiary.study.comparison import comparison_table
 from bestiary.study.contents import StudyContents
-from bestiary.study.creation import WhenThere, differences, refuse_other, study_config
+from bestiary.study.creation import (
+    WhenThere,
+    differences,
+    holds_something,
+    read_unless_forced,
+    refuse_other,
+    study_config,
+)
 from bestiary.study.stages import STAGES
 from bestiary.study.work import Work
 
@@ -113,9 +120,9 @@ class Study(StudyContents):
         root = data_root(wanted.data.path)
         if not is_table(wanted.data.path) and place.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"--out {out} lies inside the data folder {root}, where it would be taken for a class")
-        if not paths.config.exists() and place.exists() and _holds_something(paths):
+        if not paths.config.exists() and place.exists() and holds_something(paths):
             raise StudyConflictError(f"{out} is there, is not empty and is no study: choose another --out")
-        if paths.config.exists() and _read_unless_forced(paths.config, when_there) == wanted:
+        if paths.config.exists() and read_unless_forced(paths.config, when_there) == wanted:
             return cls(place, wanted, progress=progress)
         # A study at work keeps the config that it began with.
         with _hold(paths):
@@ -383,22 +390,8 @@ class Study(StudyContents):
             yield Work(snapshot, STAGES, progress=self._progress, redraw=redraw, models=models, config=asked)
 
 
-def _holds_something(paths: StudyPaths) -> bool:
-    return not paths.folder.is_dir() or any(path != paths.lock for path in paths.folder.iterdir())
-
-
 @contextmanager
 def _hold(paths: StudyPaths) -> Iterator[None]:
     busy = f"another bestiary process works on {paths.folder}: wait for it, or stop it"
     with exclusive(paths.lock, busy=busy):
         yield
-
-
-def _read_unless_forced(file: Path, when_there: str) -> StudyConfig | None:
-    """The config of a study; None for one that is to be replaced and cannot be read."""
-    try:
-        return read_study_config(file)
-    except ConfigError:
-        if when_there != "force":
-            raise
-        return None
