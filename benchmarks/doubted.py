@@ -37,7 +37,7 @@ def measure(data: Path, place: Path, repeats: int) -> list[Row]:
     """
     with cache_in(place / "cache"):
         bench = Bench(data, place)
-        learner = bench.learner(ModelConfig(**JOINED))
+        learner = bench.learner(ModelConfig.model_validate(JOINED))
         single = bench.learner(ModelConfig(backbone="tf_efficientnet_lite2"))
         features = single._known_features().plain  # type: ignore[attr-defined]
         rows = []

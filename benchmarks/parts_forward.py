@@ -32,7 +32,7 @@ from bestiary.models.devices import resolve_precision
 from bestiary.models.extract.engines import Forward, _convert, compile_forward, pick_engine
 from bestiary.models.extract.features import _to_half
 from bestiary.models.extract.passes import fill
-from bestiary.models.heads import fit_linear_probe
+from bestiary.models.linear_probe import fit_linear_probe
 from bestiary.progress import SILENT
 from bestiary.store.rows import RowStore
 from bestiary.telemetry import import_openvino
@@ -185,14 +185,11 @@ def _probes(backbone: Backbone, forward: Forward, photos: Photos, *, images: int
     }
     for name, run in ways.items():
         features = run()
-        probe = fit_linear_probe(
-            (features[parts["train"]], labels[parts["train"]]),
-            (features[parts["val"]], labels[parts["val"]]),
-            class_count=photos.class_count,
-        )
+        train = features[parts["train"]]
+        probe = fit_linear_probe([train], labels[parts["train"]], np.arange(len(train)), class_count=photos.class_count)
         with torch.inference_mode():
             guesses = probe.head(torch.from_numpy(features[parts["test"]])).argmax(1).numpy()
         accuracy = float(np.mean(guesses == labels[parts["test"]]))
         what = f"linear probe on these features, {parts['train'].sum():,} photos to train on"
-        rows.append(Row(f"{backbone.name} probe {name}", what, accuracy=accuracy, note=f"C {probe.c:g}"))
+        rows.append(Row(f"{backbone.name} probe {name}", what, accuracy=accuracy, note=f"C {probe.strength.c:g}"))
     return rows

@@ -68,7 +68,7 @@ def made_up() -> Matrix:
     train, val = (
         np.maximum(centres[each] + random.normal(0, 1, (len(each), _FEATURES)), 0).astype(np.float32) for each in labels
     )
-    return Matrix((train,), labels[0], val, labels[1], _CLASSES)
+    return Matrix((train,), labels[0], val, labels[1], _CLASSES, np.arange(len(train)))
 
 
 def _model(batch_size: int) -> ModelConfig:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +34,10 @@ from bestiary.timing import Clock
 
 SEEDS, HELD_OUT_FOLDS = 4, 3
 _BEFORE_C = (0.001, 0.01, 0.1, 1.0, 10.0)
-_LITE2 = {"backbone": "tf_efficientnet_lite2"}
-JOINED = {"backbones": ["tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
-_ALL = {"backbones": ["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
-_OLD_CROP = {"pixels": {"crop_fraction": "weights"}}
+_LITE2: dict[str, Any] = {"backbone": "tf_efficientnet_lite2"}
+JOINED: dict[str, Any] = {"backbones": ["tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
+_ALL: dict[str, Any] = {"backbones": ["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"]}
+_OLD_CROP: dict[str, Any] = {"pixels": {"crop_fraction": "weights"}}
 
 Positions = npt.NDArray[np.int64]
 
@@ -134,12 +135,12 @@ def refit_now(bench: Bench, learner: Learner, parts: Parts) -> None:
 
 
 WAYS = (
-    Way("before", "Lite2, crop of 0.89, C by val", ModelConfig(**_LITE2, **_OLD_CROP), fit_as_before),
-    Way("whole side", "and the whole short side", ModelConfig(**_LITE2), fit_as_before),
-    Way("in folds", "and C in folds of train", ModelConfig(**_LITE2), fit_now),
-    Way("joined", "and Lite1 joined", ModelConfig(**JOINED), fit_now),
-    Way("default", "and refitted on all: what the default exports", ModelConfig(**JOINED), refit_now),
-    Way("three joined", "the same of Lite0, Lite1 and Lite2", ModelConfig(**_ALL), refit_now),
+    Way("before", "Lite2, crop of 0.89, C by val", ModelConfig.model_validate(_LITE2 | _OLD_CROP), fit_as_before),
+    Way("whole side", "and the whole short side", ModelConfig.model_validate(_LITE2), fit_as_before),
+    Way("in folds", "and C in folds of train", ModelConfig.model_validate(_LITE2), fit_now),
+    Way("joined", "and Lite1 joined", ModelConfig.model_validate(JOINED), fit_now),
+    Way("default", "and refitted on all: what the default exports", ModelConfig.model_validate(JOINED), refit_now),
+    Way("three joined", "the same of Lite0, Lite1 and Lite2", ModelConfig.model_validate(_ALL), refit_now),
 )
 
 
