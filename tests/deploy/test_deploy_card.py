@@ -160,7 +160,7 @@ def test_what_was_chosen_on_validation(choices, expected):
 def test_the_card_states_each_fact_once(tmp_path):
     card = card_of(tmp_path, FACTS)
     for words in (
-        "`photos`: 1,832 images for training, 262 for validation (every choice is made on them), 524 for test.",
+        "`photos`: 1,832 images for training, 262 for validation, 524 for test.",
         "The test split was first scored at 2026-01-31T12:00:00Z, after the weights were fixed.",
         "| Accuracy | 0.9000 [0.8000, 0.9500] | 0.9100 [0.8500, 0.9400] |",
         "Weakest class on test: `dog`, F1 0.870 on 37 images.",
@@ -337,7 +337,7 @@ def test_the_card_of_given_splits_with_copies_and_corrections(tmp_path: Path) ->
         "Corrections: 1 image was relabelled and 1 was dropped. Of the test images, 1 image was relabelled."
         in card.text
     )
-    assert "15 images for training, 8 for validation (every choice is made on them), 9 for test." in card.text
+    assert "15 images for training, 8 for validation, 9 for test." in card.text
     as_given = study.read_run("cnn").figures["test_as_given"]["accuracy"]
     assert f"test accuracy is {as_given['value']:.4f} [{as_given['low']:.4f}" in card.text
     assert "none was corrected" not in card.text

@@ -102,6 +102,19 @@ def trial_of(params, judged, search):
 
 
 @pytest.mark.usefixtures("one_process")
+def test_where_the_best_heads_are_all_tried_it_goes_on_with_others(tmp_path, monkeypatch):
+    """A probe on each of few joins is best by far: what is left are heads with a hidden layer."""
+
+    def loss(model, blocks, *, bar):
+        return Judged(0.5 if model.head.hidden else 0.1, np.nan, 0.9, 0.01)
+
+    monkeypatch.setattr(searching, "judge", loss)
+    store, search = TrialStore(tmp_path / "j", "", key="k"), SearchConfig(trials=150)
+    run_search(made_blocks(), search, store, deadline=None)
+    assert len(store.finished()) == 150
+
+
+@pytest.mark.usefixtures("one_process")
 def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "judge", made_loss)
     search = space(hidden=(0,), trials=100)

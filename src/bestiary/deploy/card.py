@@ -140,8 +140,7 @@ def _fold_sentences(facts: CardFacts) -> str:
 def _sizes(split: SplitFacts) -> str:
     sizes = split.sizes
     return (
-        f"{counted(sizes['train'], 'image')} for training, {sizes['val']:,} for validation (every choice is made on "
-        f"them), {sizes['test']:,} for test."
+        f"{counted(sizes['train'], 'image')} for training, {sizes['val']:,} for validation, {sizes['test']:,} for test."
     )
 
 

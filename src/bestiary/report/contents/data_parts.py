@@ -112,8 +112,9 @@ def split_lead(study: StudyRecord) -> Text:
     splits, parts = study.splits, []
     if len(splits):
         parts.append(
-            "Models are trained on the training images. Every choice (when to stop, which settings, which model) is "
-            "made on the validation images. Each model is scored once on the test images, at the end."
+            "Models are trained on the training images. Choices within a model are made in folds of these, or, for "
+            "what is trained in epochs, on the validation images; which model is chosen is decided on the validation "
+            "images. Each model is scored once on the test images, at the end, and nothing is chosen on them."
         )
         parts.append(_source(study))
         given = given_splits(study.index, splits, use_given=study.config.split.use_given)

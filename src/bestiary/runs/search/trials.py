@@ -22,7 +22,7 @@ from bestiary.config.schema import ModelConfig, SearchConfig
 from bestiary.errors import BestiaryError
 from bestiary.runs.search.space import distributions, first_proposals, model_of
 
-_TRIES = 50
+_TPE_TRIES, _TRIES = 10, 200
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,10 @@ def _drawn(
     finished: Sequence[FrozenTrial], known: Mapping[str, BaseDistribution], *, seed: int, number: int
 ) -> Iterator[dict[str, Any]]:
     mixed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=mixed))
-    study.add_trials([trial for trial in finished if trial.state != TrialState.FAIL])
-    for _ in range(_TRIES):
-        yield dict(study.ask(dict(known)).params)
+    # Where TPE keeps to what has been tried, chance leads away from it.
+    samplers = (optuna.samplers.TPESampler(seed=mixed), _TPE_TRIES), (optuna.samplers.RandomSampler(seed=mixed), _TRIES)
+    for sampler, tries in samplers:
+        study = optuna.create_study(sampler=sampler)
+        study.add_trials([trial for trial in finished if trial.state != TrialState.FAIL])
+        for _ in range(tries):
+            yield dict(study.ask(dict(known)).params)
