@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _RULES = "search 1"
 # What comes after a search besides fitting its finalists: comparison, refit, report, export.
-_AFTER_S, _AFTER_S_AN_IMAGE = 11.0, 0.003
+_AFTER_S, _AFTER_S_AN_IMAGE = 16.0, 0.003
 # The audit and its image statistics, without features.
 _AUDIT_S_AN_IMAGE = 0.007
 # Fitting one finalist, a strength chosen anew included.
-_FIT_S, _FIT_S_AN_IMAGE = 1.0, 0.0015
+_FIT_S, _FIT_S_AN_IMAGE = 3.0, 0.0015
 
 
 @dataclass(frozen=True)
