@@ -10,6 +10,8 @@ from bestiary.cli.options import seconds_of
 from bestiary.config.recipes import load_config
 from bestiary.errors import UsageError
 from bestiary.runs.search import searching
+from bestiary.runs.search_record import read_search
+from bestiary.study import search_stage
 from bestiary.study.study import Study
 
 CONFIG = {
@@ -110,8 +112,6 @@ def test_weights_that_cannot_be_had_leave_the_other_backbones(photos: Path, tmp_
     study = Study.create(photos, tmp_path / "study", config=config)
     table = study.search()
     assert set(table["backbones"]) == {"tf_efficientnet_lite0"}
-    from bestiary.runs.search_record import read_search
-
     left_out = {row["name"]: row["reason"] for row in read_search(study.path / "search.json")["backbones"]}
     assert left_out["tf_efficientnet_lite0"] == ""
     assert "resnet10t" in left_out["resnet10t"]
@@ -155,6 +155,23 @@ def test_backbones_whose_features_do_not_fit_in_the_time_are_left_out(
     config = {**CONFIG, "search": {**CONFIG["search"], "budget_s": 300.0}}
     table = Study.create(photos, tmp_path / "study", config=config).search()
     assert set(table["backbones"]) == {"tf_efficientnet_lite0"}
+
+
+def test_a_budget_that_ends_before_the_search_still_gives_report_and_model(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_stage, "refuse_short_budget", lambda work, key: None)
+    monkeypatch.setattr(search_stage, "_AFTER_S", 1e6)
+    models = {"lite0": {"backbone": "tf_efficientnet_lite0", "pixels": {"size_px": 64}}}
+    config = {**CONFIG, "models": models, "search": {**CONFIG["search"], "trials": 0, "budget_s": 60.0}}
+    study = Study.create(photos, tmp_path / "study", config=config)
+    result = study.run()
+    assert result.winner == "lite0"
+    report = " ".join(result.report.read_text(encoding="utf-8").split())
+    assert "It found nothing: " in report
+    assert read_search(study.path / "search.json")["key"] == "", "the next call tries again"
+    monkeypatch.setattr(search_stage, "_AFTER_S", 0.0)
+    assert {"search-1", "lite0"} <= set(Study.open(study.path).run().comparison["model"])
 
 
 @pytest.mark.parametrize(

@@ -104,24 +104,29 @@ def make_search(work: Work, key: str) -> None:
     latest = _latest(work)
     offers = _offers(work, features, latest=latest)
     usable = tuple(offer.name for offer in offers if not offer.reason)
-    if not usable:
-        reasons = "; ".join(f"{offer.name}: {offer.reason}" for offer in offers)
-        raise UsageError(f"no backbone is left to search with ({reasons}): raise --budget, or set search.backbones")
-    space = config.search.model_copy(update={"backbones": usable})
-    run_search(_blocks(work, space, features), space, store, deadline=latest, progress=work.progress)
+    if usable:
+        space = config.search.model_copy(update={"backbones": usable})
+        run_search(_blocks(work, space, features), space, store, deadline=latest, progress=work.progress)
     content = {
-        **_outcome(store.finished(), space),
+        **_outcome(store.finished(), config.search, offers),
         "seconds": time.monotonic() - start,
-        "budget_s": space.budget_s,
-        "judged_on": {"images": len(_train(work)), "folds": space.folds},
+        "budget_s": config.search.budget_s,
+        "judged_on": {"images": len(_train(work)), "folds": config.search.folds},
         "backbones": [asdict(offer) for offer in offers],
     }
-    write_search(work.paths.search, content, key=key)
+    # A search that found nothing is tried again by the next call, which finds more in the caches.
+    write_search(work.paths.search, content, key=key if content["heads"] else "")
     work.adopt(with_finalists(work.config_as_given, content))
+    work.progress.say(f"  search: {_summary(content)}")
+
+
+def _summary(content: dict[str, Any]) -> str:
+    if not content["heads"]:
+        return f"nothing found, {content['reason']}"
     best, tried = content["heads"][0], counted(content["trials"], "head")
-    work.progress.say(
-        f"  search: {tried} tried in {content['seconds']:.0f} s; out of fold, the best has an accuracy of "
-        f"{best['accuracy']:.4f} and a log loss of {best['loss']:.4f}"
+    return (
+        f"{tried} tried in {content['seconds']:.0f} s; out of fold, the best has an accuracy of {best['accuracy']:.4f} "
+        f"and a log loss of {best['loss']:.4f}"
     )
 
 
@@ -159,7 +164,7 @@ def _latest(work: Work) -> float | None:
     return work.started + search.budget_s - after
 
 
-def _outcome(finished: "list[FrozenTrial]", space: SearchConfig) -> dict[str, Any]:
+def _outcome(finished: "list[FrozenTrial]", space: SearchConfig, offers: list[Offer]) -> dict[str, Any]:
     from bestiary.runs.search.searching import best_heads
 
     failures = [
@@ -171,16 +176,25 @@ def _outcome(finished: "list[FrozenTrial]", space: SearchConfig) -> dict[str, An
         {"loss": head.loss, "accuracy": head.accuracy, "config": head.model.model_dump(mode="json")}
         for head in best_heads(finished, space)
     ]
-    if not heads:
-        why = Counter(row["error"] for row in failures).most_common(1)
-        raise StudyError(
-            f"no head was tried to the end: {why[0][0] if why else 'the budget ended before the first'}. "
-            "Raise --budget, or change the space of [search]"
-        )
     finalists = [
         {"model": f"{PREFIX}{number}", **head} for number, head in enumerate(heads[: space.finalists], start=1)
     ]
-    return {"trials": len(finished), "finalists": finalists, "heads": heads, "failures": failures}
+    return {
+        "trials": len(finished),
+        "finalists": finalists,
+        "heads": heads,
+        "failures": failures,
+        "reason": "" if heads else _why_nothing(failures, offers),
+    }
+
+
+def _why_nothing(failures: list[dict[str, Any]], offers: list[Offer]) -> str:
+    if failures:
+        return Counter(row["error"] for row in failures).most_common(1)[0][0]
+    left_out = [f"{offer.name}: {offer.reason}" for offer in offers if offer.reason]
+    if len(left_out) == len(offers):
+        return "; ".join(left_out)
+    return "the budget ended before a head was tried"
 
 
 def _members(search: SearchConfig, name: str) -> list[ModelConfig]:

@@ -365,6 +365,8 @@ def _searched(search: Mapping[str, Any], winner: Row | None) -> Sentence | None:
     """How many heads were tried, and what choosing the best of them is worth."""
     if not search:
         return None
+    if not search["heads"]:
+        return Sentence("Search", f"It found nothing: {search['reason']}.")
     on, kept = search["judged_on"], {row["model"]: row for row in search["finalists"]}
     tried = f"{counted(search['trials'], 'head')} {'was' if search['trials'] == 1 else 'were'} tried"
     best = f"{listed(list(kept))} {'is' if len(kept) == 1 else 'are'} the best of them by out-of-fold log loss"
