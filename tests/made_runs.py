@@ -69,9 +69,10 @@ class Bench:
         backbone: str = "simple_cnn",
         seed: int = 0,
         logits: Logits | None = None,
+        **settings: Any,
     ) -> RunRecord:
-        """A run that is done, and evaluated."""
-        self.models[name] = {"backbone": backbone, "weights": "random"}
+        """A run that is done, and evaluated; `settings` go into the model's config."""
+        self.models[name] = {"backbone": backbone, "weights": "random", **settings}
         folder = self.snapshot.paths.run(name)
         fit = {
             "model": name, "class_names": self.names, "parameters": {"total": 100, "trainable": 10},

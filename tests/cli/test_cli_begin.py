@@ -92,6 +92,10 @@ def test_set_adds_a_model(shapes: Path, tmp_path: Path) -> None:
         (["--model", "resnet18.a9_in1k"], ["no such weights of resnet18", "resnet18.a1_in1k"]),
         (["--set", "models.new.backbone=resnet5O"], ["backbone = 'resnet5O'", "resnet50"]),
         (["--set", "audit.backbone=resnet5O"], ["backbone = 'resnet5O'", "resnet50"]),
+        (
+            ["--set", "models.lite2-probe.trainable=modules:layer4"],
+            ["'modules:layer4'", "no module of tf_efficientnet_lite2", "conv_stem, bn1, blocks"],
+        ),
         (["--set", "models.new.epochs=3"], ["no model named 'new'", "models.new.backbone=NAME"]),
         (["--recipe", "quick", "--config", "mine.toml"], ["--recipe and --config exclude each other"]),
         (["--recipe", "quik"], ["did you mean 'quick'?"]),

@@ -82,9 +82,10 @@ def test_pairs_go_on_under_an_empty_name(capsys: Captured) -> None:
     assert capsys.readouterr().out.splitlines() == ["device  cpu", "        fp32", "cache   /a/b"]
 
 
-def row(model: str, difference: float | None, p_value: float | None, **other: Any) -> dict[str, Any]:
+def row(rank: int, model: str, difference: float | None, p_value: float | None, **other: Any) -> dict[str, Any]:
     return {
-        "model": model, "status": "done", "val_accuracy": 0.958, "test_accuracy": 0.9676, "test_accuracy_low": 0.9487,
+        "rank_shared": rank, "model": model, "status": "done", "val_accuracy": 0.958, "test_accuracy": 0.9676,
+        "test_accuracy_low": 0.9487,
         "test_accuracy_high": 0.9796, "test_macro_f1": 0.9609, "test_difference_to_winner": difference,
         "p_value_holm": p_value, "seconds_fit": 0.5, "seconds_features": 1234.0, "cached_images": 0, **other,
     }  # fmt: skip
@@ -93,20 +94,44 @@ def row(model: str, difference: float | None, p_value: float | None, **other: An
 def test_a_difference_that_is_not_significant_is_said_to_be_none(capsys: Captured) -> None:
     table = pd.DataFrame(
         [
-            row("best", None, None),
-            row("other", -0.0057, 0.63),
-            row("baseline", -0.7824, 1.5e-123, seconds_features=None),
+            row(1, "best", None, None),
+            row(1, "other", -0.0057, 0.63),
+            row(3, "baseline", -0.7824, 1.5e-123, seconds_features=None),
             {"model": "far", "status": "not run"},
         ]
     )
     print_comparison(table)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split("  ")[0] == "model"
-    assert lines[1].split() == ["best", "0.9580", "0.9676", "0.9487", "to", "0.9796", "0.9609", "1,234.5"]
+    assert lines[0].split()[:2] == ["rank", "model"]
+    assert [line[:4] for line in lines] == ["rank", "  1=", "  1=", "   3", "    "]
+    assert lines[1].split() == ["1=", "best", "0.9580", "0.9676", "0.9487", "to", "0.9796", "0.9609", "1,234.5"]
     assert "-0.0057, p = 0.63 (not significant)" in lines[2]
     assert lines[3].rstrip().endswith("0.5")
     assert "-0.7824, p = 1.5e-123 " in lines[3]
-    assert lines[4] == "far       not run"
+    assert lines[4].split() == ["far", "not", "run"]
+
+
+def test_a_winner_that_is_significantly_better_than_all_shares_its_rank_with_none(capsys: Captured) -> None:
+    print_comparison(pd.DataFrame([row(1, "best", None, None), row(2, "other", -0.2, 0.001)]))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["rank", "1", "2"]
+
+
+def test_where_nothing_was_run_there_are_no_ranks(capsys: Captured) -> None:
+    print_comparison(pd.DataFrame([{"model": "far", "status": "not run", "reason": "no hub"}]))
+    assert capsys.readouterr().out.splitlines()[1].split() == ["far", "not", "run"]
+
+
+def test_over_folds_the_ranks_are_those_of_all_folds(capsys: Captured) -> None:
+    over = {"folds": 3, "val_accuracy_over_folds": 0.95, "test_accuracy_over_folds": 0.96,
+            "test_accuracy_over_folds_low": 0.94, "test_accuracy_over_folds_high": 0.97}  # fmt: skip
+    rows = [
+        row(1, "best", None, None, **over, difference_over_folds=None, p_value_holm_over_folds=None),
+        row(1, "other", -0.3, 0.001, **over, difference_over_folds=-0.01, p_value_holm_over_folds=0.4),
+    ]
+    print_comparison(pd.DataFrame([*rows, {"model": "far", "status": "not run"}]))
+    first, pooled = capsys.readouterr().out.split("\nover 3 folds")
+    assert first.split()[0] == "model"
+    assert [line.split()[0] for line in pooled.splitlines()[1:]] == ["rank", "1=", "1="]
 
 
 def test_findings_are_counted_and_the_first_are_shown_by_their_own_names(capsys: Captured) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from bestiary.config.parsing import parse_config
 from bestiary.config.recipes import read_study_config, write_study_config
-from bestiary.config.schema import ModelConfig, StudyConfig
+from bestiary.config.schema import ActivationsConfig, ModelConfig, StudyConfig
 from bestiary.errors import ConfigError, UsageError
 
 LITE = {"backbone": "tf_efficientnet_lite0"}
@@ -138,6 +138,10 @@ def test_model_named_like_a_type_keeps_its_place_in_the_message(model: str) -> N
         ("models.a.trainable", "last:0 stages"),
         ("models.a.trainable", "last: 1 stage"),
         ("models.a.trainable", "none"),
+        ("models.a.trainable", "modules:"),
+        ("models.a.trainable", "modules:layer4("),
+        ("models.a.trainable", "modules:a{99999999999}"),
+        ("models.a.trainable", "module:layer4"),
         ("models.a.pixels.size_px", "big"),
         ("models.a.pixels.size_px", 4),
         ("models.a.pixels.fit", "stretch"),
@@ -241,6 +245,7 @@ def test_impossible_study_is_refused(values: dict[str, Any], words: list[str]) -
         (LITE | {"augment": {"flip": True, "rotation_degrees": 20}}, "packaged", "lbfgs", 4),
         (LITE | {"augment": {"flip": True, "views": 7}}, "packaged", "lbfgs", 7),
         (LITE | {"trainable": "last:1 stage", "augment": {"flip": True}}, "packaged", "adam", 2),
+        (LITE | {"trainable": "modules:blocks", "augment": {"flip": True}}, "packaged", "adam", 2),
         (
             LITE | {"trainable": "last:1 stage", "augment": {"flip": True}, "activations": {"cache": "off"}},
             "packaged",
@@ -256,11 +261,29 @@ def test_autos_are_settled(model: dict[str, Any], weights: str, optimizer: str, 
 
 @pytest.mark.parametrize(
     ("trainable", "frozen", "stages"),
-    [("head", True, 0), ("all", False, -1), ("last:1 stage", False, 1), ("last:12 stages", False, 12)],
+    [
+        ("head", True, 0),
+        ("all", False, -1),
+        ("last:1 stage", False, 1),
+        ("last:12 stages", False, 12),
+        (r"modules:blocks\.[56]", False, 0),
+    ],
 )
 def test_trainable_tells_how_many_stages_move(trainable: str, frozen: bool, stages: int) -> None:
     model = ModelConfig(backbone="tf_efficientnet_lite0", trainable=trainable)
     assert (model.frozen, model.trainable_stages) == (frozen, stages)
+
+
+def test_modules_to_train_are_named_by_an_expression_that_compiles() -> None:
+    model = ModelConfig(backbone="resnet50", trainable=r"modules:layer4\.[12]|a: 12")
+    assert model.trainable_modules == r"layer4\.[12]|a: 12"
+    assert (model.kind.name, model.optimizer.name, model.caches_activations) == ("gradients", "adam", True)
+    assert not model.model_copy(update={"activations": ActivationsConfig(cache="off")}).caches_activations
+    assert all(not ModelConfig(backbone="resnet50", trainable=other).trainable_modules for other in ("head", "all"))
+    text = refusal({"models": {"a": LITE | {"trainable": "modules:layer4("}}})
+    assert "'modules:layer4(' holds no regular expression: missing )" in text
+    joined = {"backbones": ["tf_efficientnet_lite0", "tf_efficientnet_lite2"], "trainable": "modules:blocks"}
+    assert 'stay frozen: trainable = "head"' in refusal({"models": {"a": joined}})
 
 
 def test_config_cannot_be_changed_after_it_was_checked() -> None:
@@ -285,7 +308,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 def model_configs(draw: st.DrawFn) -> dict[str, Any]:
     backbone = draw(st.sampled_from(["majority", "simple_cnn", "tf_efficientnet_lite0", "resnet50.a1_in1k"]))
     weights = ["auto", "random"] if backbone == "simple_cnn" else ["auto", "random", "hub", "/a path/w.pth"]
-    trainable = draw(st.sampled_from(["head", "last:1 stage", "last:3 stages", "all"]))
+    trainable = draw(st.sampled_from(["head", "last:1 stage", "last:3 stages", "all", r"modules:blocks\.[56]|\"'x"]))
     hidden = draw(st.sampled_from([0, 1, 256]))
     flip, degrees = draw(st.booleans()), draw(st.one_of(st.just(0), fractions(0, 180)))
     optimizers = ["auto", "adam", "adamw", "sgd"] + (["lbfgs"] if trainable == "head" and not hidden else [])

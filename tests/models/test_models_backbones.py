@@ -16,10 +16,10 @@ from bestiary.models.backbones import (
     build_backbone,
     check_backbone,
     rebuild_backbone,
-    trainable_parameters,
 )
 from bestiary.models.classifier import Classifier, Portable
 from bestiary.models.heads import Head
+from bestiary.models.partial.trainable import check_trainable, trainable_parameters
 from bestiary.models.weights import packaged_path
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -264,6 +264,79 @@ def test_only_head_and_last_stages_are_trained_and_frozen_batch_norms_keep_still
     classifier.freeze_all_but(-1)
     classifier.train_mode()
     assert all(module.training for module in norms.values())
+
+
+def trained_modules(expression: str, *, name: str = "resnet18") -> set[str]:
+    """The modules of a backbone whose own parameters are trained."""
+    backbone = build_backbone(model(name, pixels={"size_px": 32}, trainable=f"modules:{expression}"))
+    classifier = Classifier(backbone, Head(backbone.feature_count, 3))
+    classifier.freeze_all_but(0, modules=expression)
+    assert all(parameter.requires_grad for parameter in classifier.head.parameters())
+    owners = {}
+    for key, module in backbone.network.named_modules():
+        if own := {parameter.requires_grad for parameter in module.parameters(recurse=False)}:
+            assert len(own) == 1, f"{key} is trained in part"
+            owners[key] = own.pop()
+    return {key for key, trained in owners.items() if trained}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        # In full: not the conv1 of any block.
+        ("conv1", {"conv1"}),
+        # With all that is in it.
+        (r"layer4\.0\.downsample", {"layer4.0.downsample.0", "layer4.0.downsample.1"}),
+        (r"layer4\.1", {f"layer4.1.{part}" for part in ("conv1", "bn1", "conv2", "bn2")}),
+        # A module and one inside it: each parameter once.
+        (r"layer4\.1(\.bn1)?", {f"layer4.1.{part}" for part in ("conv1", "bn1", "conv2", "bn2")}),
+        (r"layer\d\.1\.bn2", {f"layer{number}.1.bn2" for number in (1, 2, 3, 4)}),
+    ],
+)
+def test_modules_are_named_in_full_and_trained_with_all_in_them(expression, expected):
+    assert trained_modules(expression) == expected
+
+
+def test_parameters_of_modules_within_one_another_come_once():
+    backbone = build_backbone(model("resnet18", pixels={"size_px": 32}))
+    found = list(trainable_parameters(backbone, 0, modules=".*"))
+    assert len(found) == len({id(parameter) for parameter in found}) == len(list(backbone.parameters()))
+
+
+def test_a_whole_stage_by_name_is_that_stage():
+    backbone = build_backbone(model("resnet18", pixels={"size_px": 32}))
+    by_name, by_number = trainable_parameters(backbone, 0, modules="layer4"), trainable_parameters(backbone, 1)
+    assert {id(parameter) for parameter in by_name} == {id(parameter) for parameter in by_number}
+
+
+@pytest.mark.parametrize("expression", ["layer5", "layer4.", "ayer4", "act1", "global_pool", "Layer4"])
+def test_an_expression_that_names_nothing_is_an_error_with_names_that_there_are(expression):
+    config = model("resnet18", pixels={"size_px": 32}, trainable=f"modules:{expression}")
+    for look in (
+        lambda: check_trainable(config),
+        lambda: list(trainable_parameters(build_backbone(config), 0, modules=expression)),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            look()
+        text = str(caught.value)
+        assert f"'modules:{expression}'" in text
+        assert "no module of resnet18" in text
+        assert all(name in text for name in ("conv1", "bn1", "layer1", "layer4"))
+        # What has no parameters cannot be trained.
+        assert "act1," not in text
+    for trainable in ("head", "last:1 stage", "modules:layer4"):
+        check_trainable(model("resnet18", pixels={"size_px": 32}, trainable=trainable))
+    check_trainable(model("majority", trainable=f"modules:{expression}"))
+
+
+def test_batch_norms_that_are_not_named_keep_their_statistics():
+    backbone = build_backbone(model("resnet18", pixels={"size_px": 32}))
+    classifier = Classifier(backbone, Head(backbone.feature_count, 3))
+    classifier.freeze_all_but(0, modules=r"layer4\.1\.bn2|layer4\.1\.conv1")
+    classifier.train_mode()
+    norms = {key for key, module in backbone.network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    training = {key for key, module in backbone.network.named_modules() if module.training}
+    assert norms & training == {"layer4.1.bn2"}
 
 
 def test_a_portable_classifier_gives_probabilities():

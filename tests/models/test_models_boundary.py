@@ -321,6 +321,48 @@ def test_a_boundary_is_named_alike_in_every_process_and_unlike_any_other():
     assert said.strip() == repr((halves[0].boundary, halves[0].operations))
 
 
+NAMED = [
+    ("resnet18", r"layer4\.0\.(conv2|bn2|downsample)|layer4\.1", 64),
+    # Nothing of a stage but its batch norms.
+    ("resnet18", r"layer[34]\..*\bbn\d", 64),
+    ("tf_efficientnet_lite0", r"blocks\.6|conv_head|bn2", 64),
+    ("vit_tiny_patch16_224", r"blocks\.11\.mlp|norm", 48),
+    ("simple_cnn", r"layers\.3", 24),
+]
+
+
+@pytest.mark.parametrize(("name", "expression", "size_px"), NAMED)
+def test_the_boundary_follows_modules_that_are_named(name, expression, size_px):
+    network = classifier(name, size_px)
+    network.freeze_all_but(0, modules=expression)
+    halves, pixels = cut(network.backbone), images(size_px, count=3)
+    with torch.no_grad():
+        activations = halves.trunk(pixels)
+    assert_close(halves.tail(activations), network.backbone(pixels), name=name)
+    trainable = identities(parameter for parameter in network.backbone.parameters() if parameter.requires_grad)
+    assert trainable
+    assert not identities(halves.trunk.parameters()) & trainable
+    assert trainable <= identities(halves.tail.parameters())
+    # Gradients are those of the whole.
+    halves.tail(activations.clone()).square().mean().backward()
+    found = {key: value.grad.clone() for key, value in network.named_parameters() if value.grad is not None}
+    network.zero_grad()
+    network.backbone(pixels).square().mean().backward()
+    assert {id(network.get_parameter(key)) for key in found} == trainable
+    largest = max(float(gradient.abs().max()) for gradient in found.values())
+    for key, gradient in found.items():
+        assert_close(gradient, network.get_parameter(key).grad, name=key, rtol=1e-3, atol=1e-6 * largest)
+
+
+def test_two_values_cross_the_boundary_where_a_block_is_trained_in_part():
+    """What the skip connection starts from, and what the frozen first convolution gives."""
+    network = classifier("resnet18", 64)
+    network.freeze_all_but(0, modules=r"layer4\.0\.(conv2|bn2|downsample)|layer4\.1")
+    halves = cut(network.backbone)
+    assert len(halves.boundary) == 2
+    assert halves.activation_count == 256 * 4 * 4 + 512 * 2 * 2
+
+
 def test_cutting_leaves_the_backbone_as_it_was():
     network = classifier("resnet18", 64)
     network.freeze_all_but(2)

@@ -133,7 +133,13 @@ def unrounded(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"trainable": "last:1 stage"}, {"backbone": "simple_cnn", "trainable": "last:1 stage"}]
+    "changes",
+    [
+        {},
+        {"trainable": "last:1 stage"},
+        {"backbone": "simple_cnn", "trainable": "last:1 stage"},
+        {"trainable": r"modules:layer4\.0\.(conv2|bn2|downsample)"},
+    ],
 )
 def test_unrounded_activations_train_as_the_whole_network_does(changes, images, root, tmp_path, monkeypatch):
     unrounded(monkeypatch)
@@ -265,9 +271,10 @@ def test_test_labels_and_images_change_nothing(images, root, tmp_path):
     [
         ({"activations": {"max_gb": 1e-6}}, "max_gb"),
         ({"trainable": "last:5 stages"}, "pixels"),
+        ({"trainable": "modules:.*"}, "pixels"),
         ({"backbone": "test_vit", "pixels": {"size_px": 64}, "trainable": "last:1 stage"}, "traced"),
     ],
-    ids=["budget", "all stages", "untraceable"],
+    ids=["budget", "all stages", "all modules", "untraceable"],
 )
 def test_where_they_cannot_be_kept_the_whole_network_is_trained_and_that_is_said(
     changes, why, images, root, tmp_path, fresh_cache

@@ -126,10 +126,13 @@ def _compare(folder: Path, config: StudyConfig, metrics: Mapping[str, Any], not_
         kept = {key: metrics[name][key] for key in kept}
         model = config.models[name]
         about = {"backbone": model.backbone, "weights": model.weights, "trainable": model.trainable}
-        entry = {"model": name, "rank": rank, **about, **short, **kept}
+        settings = {"trainable": model.trainable, "hidden_units": model.head.hidden, "dropout": model.head.dropout}
+        settings |= {"optimizer": model.optimizer.name, "learning_rate": model.optimizer.learning_rate}
+        shared = 1 if abs(gap) <= 0.2 else rank
+        entry = {"model": name, "rank": rank, "rank_shared": shared, "settings": settings, **about, **short, **kept}
         models.append(entry | {"versus_winner": None if rank == 1 else versus})
     winner = ranked[0] if ranked else None
-    write_json(folder / "comparison.json", {"format": 3, "winner": winner, "models": models, "not_run": not_run})
+    write_json(folder / "comparison.json", {"format": 4, "winner": winner, "models": models, "not_run": not_run})
 
 
 @pytest.fixture

@@ -127,6 +127,21 @@ def test_settings_side_by_side(make_study):
     assert "Heads tried" not in rows
 
 
+def test_modules_that_are_trained_are_told_by_their_expression(make_study):
+    expression = r"layer4\.0\.(conv[23]|bn[23])|layer4\.[12]"
+    models = {
+        "named": {"backbone": "resnet18", "trainable": f"modules:{expression}"},
+        "stage": {"backbone": "resnet18", "trainable": "last:1 stage"},
+        "majority": {"backbone": "majority"},
+    }
+    record = read_study(make_study(models=models).snapshot)
+    expected = [f"modules that match {expression}", "last:1 stage", "\u2013"]
+    (row,) = [row for row in settings_table(record).rows if row[0] == "Trained"]
+    assert row[1:] == expected
+    table = setup_table(record)
+    assert [row[table.columns.index("Trained")] for row in table.rows] == expected
+
+
 def test_figures_of_a_class_show_their_intervals_where_they_have_them(make_study):
     study = make_study()
     path = study.folder / "runs" / "probe" / "figures.json"

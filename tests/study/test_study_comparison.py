@@ -1,9 +1,11 @@
 """Compare: ranked on validation, shown on test, joined on image_id."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from scipy.stats import binomtest
 from bestiary.config.recipes import write_study_config
 from bestiary.data.index import write_index
 from bestiary.errors import StudyError
+from bestiary.evaluate.metrics import METRICS
 from bestiary.runs.evaluation import right_by_image
 from bestiary.runs.record import Logits, read_logits, write_logits
 from bestiary.snapshot import StudyPaths
@@ -154,7 +157,7 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
     found = compared(bench)
     paths = bench.snapshot.paths
     write_comparison(paths, found, key="f")
-    assert read_comparison(bench.snapshot) == {"format": 3, "fingerprint": "f", **found}
+    assert read_comparison(bench.snapshot) == {"format": 4, "fingerprint": "f", **found}
     assert has_comparison(bench.snapshot, "f")
     assert not has_comparison(bench.snapshot, "g")
     table = comparison_table(found)
@@ -167,6 +170,57 @@ def test_json_and_spreadsheet_give_back_what_was_found(bench):
         found["models"][1]["versus_winner"]["difference"]["value"]
     )
     pd.testing.assert_frame_equal(pd.read_csv(paths.comparison_csv), table, check_dtype=False)
+
+
+def test_models_that_do_not_differ_significantly_from_the_winner_share_its_rank(bench):
+    bench.add("best", val=0.9, test=0.9, seed=1)
+    bench.add("near", val=0.85, test=0.88, seed=2)
+    bench.add("far", val=0.8, test=0.5, seed=3)
+    bench.add("late", val=0.7, test=0.87, seed=4)
+    found = compared(bench)
+    significant = {row["model"]: (row["versus_winner"] or {}).get("significant") for row in found["models"]}
+    assert significant == {"best": None, "near": False, "far": True, "late": False}
+    table = comparison_table(found).set_index("model")
+    assert table["rank"].to_dict() == {"best": 1, "near": 2, "far": 3, "late": 4}
+    assert table["rank_shared"].to_dict() == {"best": 1, "near": 1, "far": 3, "late": 1}
+
+
+def test_a_baseline_before_the_winner_leaves_it_its_rank(bench):
+    bench.add("dummy", val=0.9, test=0.9, backbone="majority")
+    bench.add("model", val=0.3, test=0.3)
+    assert [row["rank_shared"] for row in compared(bench)["models"]] == [1, 2]
+
+
+def test_without_a_winner_no_rank_is_shared(bench):
+    bench.add("dummy", val=0.9, test=0.9, backbone="majority")
+    bench.add("other", val=0.9, test=0.9, backbone="majority")
+    assert [row["rank_shared"] for row in compared(bench)["models"]] == [1, 2]
+
+
+def test_the_spreadsheet_has_what_is_tuned_and_nothing_where_it_does_not_matter(bench):
+    adam = {"optimizer": {"name": "adam", "learning_rate": 1e-4}, "head": {"hidden": 256, "dropout": 0.5}}
+    bench.add("tuned", val=0.9, test=0.9, backbone="resnet18", trainable="modules:layer4", **adam)
+    bench.add("probe", val=0.8, test=0.8, backbone="resnet18")
+    bench.add("dummy", val=0.1, test=0.1, backbone="majority")
+    table = comparison_table(compared(bench)).set_index("model")
+    columns = ["trainable", "hidden_units", "dropout", "optimizer", "learning_rate"]
+    rows = table[columns].astype(object).where(table[columns].notna(), None)
+    assert rows.loc["tuned"].tolist() == ["modules:layer4", 256, 0.5, "adam", 1e-4]
+    assert rows.loc["probe"].tolist() == ["head", 0, 0.0, "lbfgs", None]
+    assert rows.loc["dummy"].tolist() == [None] * 5
+
+
+def test_every_column_of_the_spreadsheet_is_documented(bench):
+    bench.add("a", val=0.9, test=0.9)
+    bench.add_not_run("hub", "no hub")
+    text = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    section = text.split("## comparison.csv")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`([a-z_0-9]+)`", section))
+    assert len(documented) > 20
+    families = [rf"(val|test)_({'|'.join(metric.name for metric in METRICS)})(_low|_high)?", r"seconds_\w+"]
+    columns = comparison_table(compared(bench)).columns
+    unknown = [c for c in columns if c not in documented and not any(re.fullmatch(f, c) for f in families)]
+    assert unknown == []
 
 
 def test_a_study_that_was_not_compared_says_so(bench):

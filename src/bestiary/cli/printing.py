@@ -79,33 +79,52 @@ def _print(table: "Table") -> None:
 
 
 def print_comparison(table: "pd.DataFrame") -> None:
-    """The models in rank order: accuracy on validation and test with the test interval, and how each compares."""
-    headers = ("model", "val acc", "test acc", "95 % interval", "macro F1", "vs winner", "seconds")
+    """The models in rank order: accuracy on validation and test with the test interval, and how each compares.
+
+    `1=` is a rank that models share, because they do not differ significantly from the winner on test.
+    """
+    headers = ["model", "val acc", "test acc", "95 % interval", "macro F1", "vs winner", "seconds"]
     rows = [_comparison_row(row) for row in table.to_dict("records")]
+    if "folds" not in table:  # else the models are ranked over all folds
+        headers = ["rank", *headers]
+        rows = [(rank, *row) for rank, row in zip(_shared_ranks(table), rows, strict=True)]
     print_table(headers, rows, numbers=[header for header in headers if header not in ("model", "vs winner")])
     _print_folds(table)
     if any(row[-1].endswith(_CACHED) for row in rows):
         print(f"{_CACHED} without what was cached before: the features of its images")
 
 
+def _shared_ranks(table: "pd.DataFrame") -> list[str]:
+    """Each model's rank, with an equals sign where it is shared; empty for a model that was not run."""
+    if "rank_shared" not in table:  # none was run
+        return [""] * len(table)
+    shared = table["rank_shared"].duplicated(keep=False)
+    return [
+        "" if _missing(rank) else f"{int(rank)}{'=' if others else ''}"
+        for rank, others in zip(table["rank_shared"], shared, strict=True)
+    ]
+
+
 def _print_folds(table: "pd.DataFrame") -> None:
     """The figures over all folds, where there is a cross-validation."""
     if "folds" not in table:
         return
-    done = table[table["status"] == "done"].to_dict("records")
+    tested = table[table["status"] == "done"]
+    done = tested.to_dict("records")
     print(f"\nover {int(done[0]['folds'])} folds, every image tested once (above: the first fold)")
     rows = [
         (
+            rank,
             str(row["model"]),
             f"{row['val_accuracy_over_folds']:.4f}",
             f"{row['test_accuracy_over_folds']:.4f}",
             f"{row['test_accuracy_over_folds_low']:.4f} to {row['test_accuracy_over_folds_high']:.4f}",
             _versus(row["difference_over_folds"], row["p_value_holm_over_folds"]),
         )
-        for row in done
+        for rank, row in zip(_shared_ranks(tested), done, strict=True)
     ]
-    headers = ("model", "val acc", "test acc", "95 % interval", "vs winner")
-    print_table(headers, rows, numbers=headers[1:4])
+    headers = ("rank", "model", "val acc", "test acc", "95 % interval", "vs winner")
+    print_table(headers, rows, numbers=[header for header in headers if header not in ("model", "vs winner")])
 
 
 def _comparison_row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -206,24 +206,26 @@ def default_out(data: str) -> Path:
 
 
 def _check_backbones(config: "StudyConfig", models: Sequence[str], *, of_recipe: Collection[str]) -> None:
-    """Refuse a backbone that there is not, before a study is begun with it.
+    """Refuse a backbone that there is not, or modules that it has not, before a study is begun with them.
 
     Raises:
-        ConfigError: names the closest that there are; for a `--model`, the recipe's models, too.
+        ConfigError: names the closest that there are; for a `--model`, the recipe's models, too; some of the modules.
     """
     from bestiary.config.kinds import PACKAGED_BACKBONES, SIMPLE_CNN, reserved_names
     from bestiary.config.parsing import did_you_mean
     from bestiary.config.schema import NO_BACKBONE
 
     asked = [member.backbone for model in config.models.values() for member in model.members]
+    by_name = [model for model in config.models.values() if model.trainable_modules]
     if config.audit.enabled:
         asked.append(config.audit.backbone)
     known = (NO_BACKBONE, SIMPLE_CNN, *reserved_names(), *PACKAGED_BACKBONES)
     # timm takes seconds to import; the shipped recipes without a network go without it.
     asked = [name for name in asked if name not in known]
-    if not asked:
+    if not asked and not by_name:
         return
     from bestiary.models.backbones import check_backbone
+    from bestiary.models.partial.trainable import check_trainable
 
     for name in asked:
         try:
@@ -235,3 +237,5 @@ def _check_backbones(config: "StudyConfig", models: Sequence[str], *, of_recipe:
                 f"--model {name}: {did_you_mean(name, of_recipe)}it is no model of the recipe, which has "
                 f"{', '.join(of_recipe) or 'none'}; and as an architecture: {error}"
             ) from error
+    for model in by_name:
+        check_trainable(model)

@@ -13,6 +13,9 @@ from bestiary.config.data_schema import PixelsConfig, Section
 from bestiary.config.kinds import ModelKind, backbones_of, default_weights, kind_of
 from bestiary.config.values import Fraction, Positive, Several
 
+# What `trainable` begins with where it names modules.
+MODULES = "modules:"
+
 
 class HeadConfig(Section):
     """The classifier on top of the backbone."""
@@ -123,7 +126,11 @@ class ModelConfig(Section):
         (), description="instead of backbone: frozen timm architectures whose features are joined"
     )
     weights: str = Field("auto", description="packaged, hub, random, or the path of a .safetensors or .pth file")
-    trainable: str = Field("head", description='"head", "last:N stages" or "all"')
+    trainable: str = Field(
+        "head",
+        description='"head", "last:N stages", "all" or "modules:REGEX": modules of the backbone whose full name the '
+        "expression matches",
+    )
     epochs: int = Field(10, ge=1, le=10_000, description="at most")
     batch_size: int = Field(32, ge=1, le=65536)
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes count for more")
@@ -155,7 +162,7 @@ class ModelConfig(Section):
     @property
     def caches_activations(self) -> bool:
         """Whether the frozen stages run once, and the last ones are trained on what they give."""
-        return self.trainable_stages > 0 and self.activations.cache == "auto"
+        return (self.trainable_stages > 0 or bool(self.trainable_modules)) and self.activations.cache == "auto"
 
     @property
     def frozen(self) -> bool:
@@ -169,16 +176,31 @@ class ModelConfig(Section):
 
     @property
     def trainable_stages(self) -> int:
-        """How many of the backbone's last stages are trained: 0 for "head", -1 for "all"."""
-        if self.trainable in ("head", "all"):
-            return 0 if self.frozen else -1
-        return int(re.findall(r"\d+", self.trainable)[0])
+        """How many of the backbone's last stages are trained: 0 for "head" and for modules by name, -1 for "all"."""
+        if self.frozen or self.trainable_modules:
+            return 0
+        return -1 if self.trainable == "all" else int(re.findall(r"\d+", self.trainable)[0])
+
+    @property
+    def trainable_modules(self) -> str:
+        """The regular expression that names the modules to train; empty where none is given."""
+        return self.trainable.removeprefix(MODULES) if self.trainable.startswith(MODULES) else ""
 
     @field_validator("trainable")
     @classmethod
     def _known_trainable(cls, value: str) -> str:
+        if value.startswith(MODULES):
+            try:
+                re.compile(value.removeprefix(MODULES))
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"{value!r} holds no regular expression: {error}") from error
+            if value != MODULES:
+                return value
         if value not in ("head", "all") and not re.fullmatch(r"last:[1-9]\d* stages?", value):
-            raise ValueError(f'{value!r} is none of "head", "last:1 stage" (or 2, 3 ... stages), "all"')
+            raise ValueError(
+                f'{value!r} is none of "head", "last:1 stage" (or 2, 3 ... stages), "all", "modules:REGEX" such as '
+                '"modules:layer4"'
+            )
         return value
 
     @model_validator(mode="before")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bestiary.config.model_schema import MODULES
 from bestiary.deploy.bundle import input_names
 from bestiary.deploy.card_facts import (
     CardFacts,
@@ -67,7 +68,7 @@ def _body(facts: CardFacts) -> str:
 
 An image classifier for {count} classes: {classes}.
 
-{backbones}{joined}, weights `{_plain(Path(facts.weights).name)}`, trainable: {facts.trainable}; \
+{backbones}{joined}, weights `{_plain(Path(facts.weights).name)}`, trainable: {_trained(facts.trainable)}; \
 {facts.parameters:,} parameters, {facts.parameters_trained:,} of them trained. \
 Made with bestiary {facts.bestiary_version}.
 
@@ -107,6 +108,13 @@ Normalisation is inside.
 
 {_limits(facts)}
 """
+
+
+def _trained(trainable: str) -> str:
+    """What was trained of the backbone; an expression in a code span, since it is full of Markdown's signs."""
+    if trainable.startswith(MODULES):
+        return f"modules that match `{_plain(trainable.removeprefix(MODULES))}`"
+    return trainable
 
 
 def _refit_sentences(refit: RefitFacts | None) -> str:

@@ -5,7 +5,7 @@ goes wherever they go; the config's `pixels` may override the geometry, never th
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -221,9 +221,13 @@ def preprocessings_from(inputs: Sequence[Mapping[str, Any]]) -> tuple[Preprocess
 
 def rebuild_backbone(config: ModelConfig, preprocessing: Preprocessing) -> Backbone:
     """The same backbone with weights yet to be loaded, for an exported model."""
+    return _assemble(config, bare_network(config), preprocessing, source=config.weights)
+
+
+def bare_network(config: ModelConfig) -> nn.Module:
+    """The architecture of a backbone alone, without a classifier, with random weights."""
     with seeded(config.seed):
-        network = SimpleCNN() if config.backbone == SIMPLE_CNN else _strip(_create(config.backbone, config, {}))
-    return _assemble(config, network, preprocessing, source=config.weights)
+        return SimpleCNN() if config.backbone == SIMPLE_CNN else _strip(_create(config.backbone, config, {}))
 
 
 def _assemble(config: ModelConfig, network: nn.Module, preprocessing: Preprocessing, *, source: str) -> Backbone:
@@ -332,20 +336,3 @@ def _override(geometry: Geometry, pixels: PixelsConfig) -> Geometry:
     if "size_px" in wanted or "fit" in wanted:
         wanted.setdefault("crop_fraction", 1.0 if wanted.get("fit", geometry.fit) != "crop" else geometry.crop_fraction)
     return replace(geometry, **wanted)
-
-
-def trainable_parameters(backbone: Backbone, stages: int) -> Iterator[nn.Parameter]:
-    """The parameters of the last `stages` stages; all for -1, none for 0.
-
-    Raises:
-        ConfigError: the architecture has fewer stages.
-    """
-    if stages < 0:
-        yield from backbone.parameters()
-        return
-    every = backbone.stages()
-    if stages > len(every):
-        raise ConfigError(f'trainable = "last:{stages} stages": {backbone.name} has {len(every)} stages')
-    for modules in every[len(every) - stages :]:
-        for module in modules:
-            yield from module.parameters(recurse=False)

@@ -6,9 +6,10 @@ In: uint8 pixels `(n, height, width, 3)`, once for each backbone that is joined.
 import torch
 from torch import nn
 
-from bestiary.models.backbones import Backbone, trainable_parameters
+from bestiary.models.backbones import Backbone
 from bestiary.models.heads import Head
 from bestiary.models.join import Join
+from bestiary.models.partial.trainable import trainable_parameters
 
 
 class Classifier(nn.Module):
@@ -29,12 +30,16 @@ class Classifier(nn.Module):
         logits: torch.Tensor = self.head(self.backbone.extract(images))
         return logits
 
-    def freeze_all_but(self, stages: int) -> None:
-        """Leave only the backbone's last `stages` stages (-1: all, 0: none) and the head trainable."""
+    def freeze_all_but(self, stages: int, *, modules: str = "") -> None:
+        """Leave only the head and the backbone's last `stages` stages (-1: all, 0: none) or `modules` trainable.
+
+        Raises:
+            ConfigError: the backbone has fewer stages, or no module whose name the expression `modules` matches.
+        """
         self.requires_grad_(False)
         self.head.requires_grad_(True)
-        if stages and isinstance(self.backbone, Backbone):
-            for parameter in trainable_parameters(self.backbone, stages):
+        if (stages or modules) and isinstance(self.backbone, Backbone):
+            for parameter in trainable_parameters(self.backbone, stages, modules=modules):
                 parameter.requires_grad_(True)
 
     def train_mode(self) -> None:

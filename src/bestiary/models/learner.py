@@ -156,7 +156,7 @@ class NetworkLearner:
         self._device = device
         self._label = label
         self._precision: Literal["fp32", "bf16"] = resolve_precision(config.precision, device)
-        classifier.freeze_all_but(config.trainable_stages)
+        classifier.freeze_all_but(config.trainable_stages, modules=config.trainable_modules)
 
     @classmethod
     def build(

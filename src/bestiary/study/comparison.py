@@ -3,7 +3,8 @@
 In: the records of a study's runs. Out: `comparison.json` and `comparison.csv`, which this module owns. No torch here.
 
 Models are ranked by validation accuracy, ties by validation log loss; the winner is the first that is no baseline. Test
-figures are shown beside and choose nothing. Every other model is compared with the winner image by image on test.
+figures are shown beside and choose nothing. Every other model is compared with the winner image by image on test; those
+that do not differ from it significantly share its rank.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,16 @@ from bestiary.runs.record import RunRecord, read_logits
 from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.files import write_json, write_text
 
-FORMAT = 3
+FORMAT = 4
+
+# What a table of tuned models shows of each, by column of the spreadsheet, with the setting's name in `ModelConfig`.
+_SETTINGS = {
+    "trainable": "trainable",
+    "hidden_units": "head.hidden",
+    "dropout": "head.dropout",
+    "optimizer": "optimizer.name",
+    "learning_rate": "optimizer.learning_rate",
+}
 
 
 def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
@@ -43,6 +53,7 @@ def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
     ranked = folds["ranked"] if folds else sorted(done, key=lambda name: _rank_key(done[name]))
     winner = next((name for name in ranked if not kind_of(done[name].config).is_baseline), None)
     versus = _versus_winner(snapshot, ranked, winner)
+    shared = _shared_ranks(ranked, winner, folds["versus_winner"] if folds else versus)
     sizes = snapshot.images["split"].value_counts()
     return {
         "ranked_by": f"val accuracy over {folds['folds']} folds" if folds else "val accuracy",
@@ -50,7 +61,11 @@ def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
         "class_names": done[ranked[0]].figures["class_names"] if ranked else [],
         "split_sizes": {split: int(sizes.get(split, 0)) for split in ("train", "val", "test")},
         "models": [
-            {**_row(name, rank, done[name], versus[name]), "over_folds": _over_folds(folds, name)}
+            {
+                **_row(name, rank, done[name], versus[name]),
+                "rank_shared": shared[name],
+                "over_folds": _over_folds(folds, name),
+            }
             for rank, name in enumerate(ranked, start=1)
         ],
         "chosen_in_folds": folds.get("chosen_in_folds"),
@@ -89,6 +104,13 @@ def _versus_winner(snapshot: Snapshot, ranked: list[str], winner: str | None) ->
     return versus
 
 
+def _shared_ranks(ranked: list[str], winner: str | None, versus: Mapping[str, Any]) -> dict[str, int]:
+    """Each model's rank, and the winner's for those that do not differ from it significantly on test."""
+    ranks = {name: rank for rank, name in enumerate(ranked, start=1)}
+    tied = [name for name in ranked if versus.get(name) and not versus[name]["significant"]]
+    return ranks | {name: ranks[winner] for name in tied if winner}
+
+
 def _right(paths: StudyPaths, name: str, test: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return right_by_image(read_logits(paths.run(name)), test).to_numpy(dtype=bool)
 
@@ -102,6 +124,7 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "backbone": " + ".join(backbones_of(config)),
         "weights": config["weights"],
         "trainable": config["trainable"],
+        "settings": _settings(config),
         "val": _measured(figures["val"]),
         "test": _measured(figures["test"]),
         # None where corrections leave the test split as it is.
@@ -119,6 +142,16 @@ def _row(name: str, rank: int, run: RunRecord, versus: dict[str, Any] | None) ->
         "choices": fit["choices"],
         "versus_winner": versus,
     }
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Some settings of a model; None for those that do not matter to it, such as the learning rate of L-BFGS."""
+    found = {}
+    for column, key in _SETTINGS.items():
+        section, _, name = key.rpartition(".")
+        values = config[section] if section else config
+        found[column] = values[name] if kind_of(config).uses(config, key) else None
+    return found
 
 
 def _over_folds(folds: Mapping[str, Any], name: str) -> dict[str, Any] | None:
@@ -192,7 +225,8 @@ def comparison_table(comparison: dict[str, Any]) -> pd.DataFrame:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    flat = {key: row[key] for key in ("rank", "model", "backbone", "weights", "trainable")} | {"status": "done"}
+    flat = {key: row[key] for key in ("rank", "rank_shared", "model", "backbone", "weights")}
+    flat |= row["settings"] | {"status": "done"}
     for split in ("val", "test"):
         for metric in METRICS:
             if interval := row[split].get(metric.name):

@@ -95,11 +95,13 @@ def make_fits(work: Work, key: str) -> None:
         return
     # torch and timm take seconds to import; a study with nothing to do is spared them.
     from bestiary.models.backbones import check_backbone
+    from bestiary.models.partial.trainable import check_trainable
     from bestiary.runs.fit import add_logits, fit_model
 
     for name in due:
         for member in snapshot.config.models[name].members:
             check_backbone(member.backbone)
+        check_trainable(snapshot.config.models[name])
     for name in due:
         fit_model(
             work.paths.run(name),

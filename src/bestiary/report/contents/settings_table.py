@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bestiary.config.kinds import backbones_of
+from bestiary.config.model_schema import MODULES
 from bestiary.plurals import counted
 from bestiary.report.parts import Cell, Table
 from bestiary.report.study_record import ModelRecord, StudyRecord
@@ -146,9 +147,16 @@ def _hidden(config: Mapping[str, Any], run: ModelRecord) -> str:
     return "0 (linear)" if hidden == 0 else setting(hidden)
 
 
+def _trained(config: Mapping[str, Any], run: ModelRecord) -> str:
+    trainable = setting(config.get("trainable"))
+    if trainable.startswith(MODULES):
+        return f"modules that match {trainable.removeprefix(MODULES)}"
+    return trainable
+
+
 _INPUT = Setting("Input", "pixels", geometry_text)
 _WEIGHTS = Setting("Weights", "weights", _plain("weights"))
-_TRAINED = Setting("Trained", "trainable", _plain("trainable"))
+_TRAINED = Setting("Trained", "trainable", _trained)
 _AUGMENTATION = Setting("Augmentation", "augment", augment_text)
 
 SETTINGS: tuple[Setting, ...] = (
