@@ -7,7 +7,7 @@ import pytest
 from bestiary.report.contents.class_results import class_table
 from bestiary.report.contents.model_parts import ranking_table
 from bestiary.report.contents.provenance import seconds_table
-from bestiary.report.contents.settings_table import SETTINGS, settings_table
+from bestiary.report.contents.settings_table import SETTINGS, settings_table, setup_table
 from bestiary.report.parts import Table
 from bestiary.report.study_record import read_study
 from bestiary.report.study_view import Cached, cached_stages, describe, is_baseline, uses
