@@ -18,6 +18,7 @@ from bestiary.report.study_view import (
     value,
 )
 from bestiary.report.words.mistakes import confused_pairs, weakest_classes
+from bestiary.report.words.search_and_refit import refitted, searched
 from bestiary.report.words.wording import (
     Sentence,
     counted,
@@ -106,7 +107,7 @@ def sentences(
         if winner.get("over_folds"):
             # Classes and confusions are those of the model that is exported.
             found[-2:] = [one and Sentence(f"{one.topic}, first fold", one.text) for one in found[-2:]]
-    found += [_searched(search or {}, winner), _refitted(refit or {}), _not_run(comparison)]
+    found += [searched(search or {}, winner), refitted(refit or {}), _not_run(comparison)]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -359,38 +360,6 @@ def _confusions(winner: Row, split: Mapping[str, Any] | None, class_names: Seque
 
 def _pair(row: Mapping[str, Any]) -> str:
     return f"{quoted(row['y_true'])} for {quoted(row['y_pred'])}"
-
-
-def _searched(search: Mapping[str, Any], winner: Row | None) -> Sentence | None:
-    """How many heads were tried, and what choosing the best of them is worth."""
-    if not search:
-        return None
-    if not search["heads"]:
-        return Sentence("Search", f"It found nothing: {search['reason']}.")
-    on, kept = search["judged_on"], {row["model"]: row for row in search["finalists"]}
-    tried = f"{counted(search['trials'], 'head')} {'was' if search['trials'] == 1 else 'were'} tried"
-    best = f"{listed(list(kept))} {'is' if len(kept) == 1 else 'are'} the best of them by out-of-fold log loss"
-    text = f"{tried} in {on['folds']} folds of {counted(on['images'], 'training image')}; {best}."
-    found = kept.get(winner["model"]) if winner else None
-    if found is not None and is_number(_accuracy(winner or {}, "test")):
-        text += (
-            f" {found['model']} was right on {percent(found['accuracy'])} out of fold, as the best of so many, and on "
-            f"{percent(_accuracy(winner or {}, 'test'))} of test, which chose nothing."
-        )
-    return Sentence("Search", text)
-
-
-def _refitted(refit: Mapping[str, Any]) -> Sentence | None:
-    """That the exported weights are not those that were measured."""
-    if not refit:
-        return None
-    share = refit["test_agreed"] / max(refit["test_images"], 1)
-    return Sentence(
-        "Exported model",
-        f"It was fitted once more on {counted(refit['images'], 'image')}, with what had been chosen. All figures here "
-        f"are of the model before that, fitted on {counted(refit['images_before'], 'image')}: no image is left to "
-        f"measure the exported one on. The two agree on {percent(share)} of the test images.",
-    )
 
 
 def _not_run(comparison: Comparison) -> Sentence | None:
