@@ -172,6 +172,18 @@ def test_the_card_states_each_fact_once(tmp_path):
     assert card.data.eval_results[0].metric_value == 0.91
 
 
+@pytest.mark.parametrize(
+    ("trainable", "words"),
+    [
+        ("last:1 stage", "trainable: last:1 stage;"),
+        # In a code span: as plain text the backslashes and stars would be Markdown's.
+        (r"modules:layer4\.0\.(conv[23]|bn.*)", r"trainable: modules that match `layer4\.0\.(conv[23]|bn.*)`;"),
+    ],
+)
+def test_what_was_trained_is_told(trainable, words, tmp_path):
+    assert card_of(tmp_path, replace(FACTS, trainable=trainable)).text.count(words) == 1
+
+
 def test_limits_follow_from_the_facts(tmp_path):
     straddling = replace(
         FACTS, split=replace(DRAWN, straddling=2, straddling_test=1), labels=replace(AS_THEY_CAME, relabelled=1)
