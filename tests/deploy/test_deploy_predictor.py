@@ -22,7 +22,7 @@ from bestiary.study.study import Study
 
 @pytest.fixture
 def photos(shapes: Path) -> list[Path]:
-    return sorted((shapes / "disc").iterdir())[:3]
+    return [min((shapes / name).iterdir()) for name in ("bar", "disc", "frame")]
 
 
 def labels(table: pd.DataFrame) -> list[tuple[str, float]]:

@@ -152,6 +152,31 @@ def test_a_search_that_was_stopped_anywhere_ends_as_one_that_was_not(tmp_path, m
 
 
 @pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("stored", [1, 3, 6, 7])
+def test_a_kill_between_the_two_of_a_batch_changes_nothing(tmp_path, monkeypatch, stored):
+    monkeypatch.setattr(searching, "judge", made_loss)
+    search = space()
+    whole = TrialStore(tmp_path / "whole", "", key="k")
+    run_search(made_blocks(), search, whole, deadline=None)
+
+    class Killed(BaseException):
+        pass
+
+    class Cut(TrialStore):
+        def add(self, *arguments):
+            if len(self.finished()) == stored:
+                raise Killed
+            super().add(*arguments)
+
+    with pytest.raises(Killed):
+        run_search(made_blocks(), search, Cut(tmp_path / "cut", "", key="k"), deadline=None)
+    cut = TrialStore(tmp_path / "cut", "", key="k")
+    assert len(cut.finished()) == stored
+    run_search(made_blocks(), search, cut, deadline=None)
+    assert [trial.params for trial in cut.finished()] == [trial.params for trial in whole.finished()]
+
+
+@pytest.mark.usefixtures("one_process")
 def test_a_longer_search_begins_with_the_heads_of_a_shorter_one(tmp_path, monkeypatch):
     monkeypatch.setattr(searching, "judge", made_loss)
     store = TrialStore(tmp_path / "j", "", key="k")

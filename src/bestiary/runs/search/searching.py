@@ -82,10 +82,12 @@ def run_search(
             left = search.trials - len(finished) if search.trials else _AT_ONCE
             if deadline is not None and time.monotonic() + _likely_s(finished) > deadline:
                 break
-            batch = proposals(finished, search, count=min(left, _AT_ONCE))
+            # A batch follows from what was stored when it began: of one that was cut off, the rest is judged.
+            begun_with = finished[: len(finished) // _AT_ONCE * _AT_ONCE]
+            batch = proposals(begun_with, search, count=_AT_ONCE)[len(finished) - len(begun_with) :][:left]
             if not batch:
                 break
-            bar = _bar(finished)
+            bar = _bar(begun_with)
             for (params, _), judged in zip(batch, judges([model for _, model in batch], bar), strict=True):
                 store.add(params, known, judged)
             finished = store.finished()
