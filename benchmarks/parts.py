@@ -26,6 +26,7 @@ MODULES: Mapping[str, str] = {
     "evaluation": "evaluation",
     "repeated": "repeated",
     "doubted": "doubted",
+    "ensembles": "ensembles",
 }
 
 

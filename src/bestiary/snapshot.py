@@ -30,6 +30,7 @@ from bestiary.data.datasets import data_root
 from bestiary.data.index import read_index, readable
 from bestiary.data.splits.split_table import present, read_splits, without
 from bestiary.errors import BestiaryError
+from bestiary.runs.ensemble_record import read_ensemble, with_ensemble
 from bestiary.runs.record import RunRecord, read_run, read_status
 from bestiary.runs.search_record import read_search, with_finalists
 from bestiary.store.files import read_json
@@ -102,6 +103,10 @@ class StudyPaths:
         return self.folder / "search.journal"
 
     @property
+    def ensemble(self) -> Path:
+        return self.folder / "ensemble.json"
+
+    @property
     def comparison(self) -> Path:
         return self.folder / "comparison.json"
 
@@ -123,12 +128,13 @@ class Snapshot:
 
     Attributes:
         paths: where everything lies.
-        config: the study's, with the models that a search has found.
+        config: the study's, with the models that a search has found, and the ensemble.
     """
 
     def __init__(self, folder: Path, config: StudyConfig) -> None:
         self.paths = StudyPaths(folder)
-        self.config = with_finalists(config, read_search(self.paths.search))
+        found = with_finalists(config, read_search(self.paths.search))
+        self.config = with_ensemble(found, read_ensemble(self.paths.ensemble))
         self._runs: dict[str, RunRecord] = {}
 
     def put(self, **made: Any) -> None:

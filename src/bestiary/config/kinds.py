@@ -29,6 +29,7 @@ class ModelKind:
         uses: whether a setting, by its dotted name in `ModelConfig`, matters to a model; pages show a dash where not.
         is_baseline: a yardstick without a view of the images: it never wins, is not exported, and its errors say
             nothing of the images.
+        is_composed: put together of fitted models by the study; nothing of its own is fitted.
         reserved: a name that `backbone` may have for this kind alone; empty: any architecture.
         refuse: raises ValueError, with the fix, for a config that this kind cannot carry out.
     """
@@ -39,6 +40,7 @@ class ModelKind:
     describe: Callable[[Values], str]
     uses: Callable[[Values, str], bool]
     is_baseline: bool = False
+    is_composed: bool = False
     reserved: str = ""
     refuse: Callable[[Values], None] = lambda values: None
 
@@ -115,6 +117,10 @@ def _refuse_frozen(values: Values) -> None:
         raise ValueError('optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"')
 
 
+def _describe_ensemble(values: Values) -> str:
+    return " + ".join(f"{member['share']:.0%} {member['model']}" for member in values["ensemble"])
+
+
 KINDS: list[ModelKind] = [
     ModelKind(
         name="majority",
@@ -125,6 +131,14 @@ KINDS: list[ModelKind] = [
         is_baseline=True,
         reserved="majority",
         refuse=_refuse_sweep,
+    ),
+    ModelKind(
+        name="ensemble",
+        takes=lambda values: bool(values.get("ensemble")),
+        learner="bestiary.models.ensembled:EnsembleLearner",
+        describe=_describe_ensemble,
+        uses=lambda values, setting: setting in ("", "backbone", "weights", "pixels"),
+        is_composed=True,
     ),
     ModelKind(
         name="joined",

@@ -170,9 +170,14 @@ class ModelConfig(Section):
         return self.trainable == "head"
 
     @property
+    def fits_without_epochs(self) -> bool:
+        """Whether it is a linear probe fitted by L-BFGS."""
+        return self.optimizer.name == "lbfgs"
+
+    @property
     def chooses_in_folds(self) -> bool:
         """Whether something of it is chosen by cross-validation within train: a probe's strength."""
-        return self.optimizer.name == "lbfgs" or self.sweep.configurations > 1
+        return self.fits_without_epochs or self.sweep.configurations > 1
 
     @property
     def trainable_stages(self) -> int:

@@ -22,6 +22,7 @@ from bestiary.config.data_schema import (
     SplitConfig,
     SplitName,
 )
+from bestiary.config.ensemble_schema import EnsembleConfig
 from bestiary.config.model_schema import (
     ActivationsConfig,
     AugmentConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "AuditConfig",
     "AugmentConfig",
     "DataConfig",
+    "EnsembleConfig",
     "ExportConfig",
     "ModelConfig",
     "PixelsConfig",
@@ -86,6 +88,7 @@ class StudyConfig(Section):
     )
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
     report: ReportConfig = ReportConfig()
     export: ExportConfig = ExportConfig()
 

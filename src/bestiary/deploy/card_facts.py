@@ -259,6 +259,8 @@ def _choice_facts(run: RunRecord, comparison: Mapping[str, Any]) -> ChoiceFacts:
         if tried:
             how = f"{tried} tried in {on['folds']} folds of {on['images']:,} training images"
             within_train.append(f"the regularisation of the head (C = {regularisation:g}; {how})")
+    if members := choices.get("members"):
+        made.append(f"which of the models have a part in it, and its share ({len(members)} have one)")
     if metrics.get("best_epoch"):
         made.append(f"the epoch ({metrics['best_epoch']} of {metrics['epochs']})")
     others = [row for row in comparison["models"] if row["model"] != run.status.model and not kind_of(row).is_baseline]

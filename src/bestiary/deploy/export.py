@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bestiary.config.schema import ModelConfig
+from bestiary.config.ensemble_schema import read_model
 from bestiary.deploy.bundle import BUNDLE, CARD, FOLDER, ONNX, WEIGHTS, input_names, read_bundle, write_bundle_file
 from bestiary.deploy.card import write_card
 from bestiary.deploy.card_facts import CardFacts, card_facts
@@ -81,7 +81,7 @@ def _put_in_place(folder: Path, place: Path, *, aside: Path) -> None:
 
 def _fill(folder: Path, snapshot: Snapshot, run: RunRecord, *, facts: CardFacts, key: str) -> None:
     # The run's own config, not the study's: it has the head that a sweep chose.
-    model = ModelConfig.model_validate(run.config)
+    model = read_model(run.config)
     weights = REFIT_WEIGHTS if snapshot.refit else MODEL
     shutil.copyfile(snapshot.paths.run(run.status.model) / weights, folder / WEIGHTS)
     seen = run.environment["preprocessings"]

@@ -1,6 +1,6 @@
 """The network of a run or a bundle, and the ONNX file that is made of it and checked against it.
 
-In: a weights file, a model's config. Out: a `Classifier`; `model.onnx` of the bundle, which `export` puts in place.
+In: a weights file, a model's config. Out: a network; `model.onnx` of the bundle, which `export` puts in place.
 Here is torch; a bundle whose ONNX file is taken over is exported without.
 """
 
@@ -18,8 +18,9 @@ from bestiary.config.schema import ModelConfig
 from bestiary.deploy.bundle import input_names
 from bestiary.errors import BundleError
 from bestiary.models.backbones import Preprocessing, preprocessings_from
-from bestiary.models.classifier import Classifier, Portable
+from bestiary.models.classifier import Portable
 from bestiary.models.learner import build_learner
+from bestiary.models.mixture import Network
 from bestiary.telemetry import import_openvino
 
 __all__ = ["load_classifier", "preprocessings_from", "write_onnx"]
@@ -30,7 +31,7 @@ _TOLERANCE = 1e-3
 
 def load_classifier(
     path: Path, model: ModelConfig, preprocessings: Sequence[Preprocessing], *, class_count: int
-) -> Classifier:
+) -> Network:
     """The network of a run or a bundle, with its weights, in eval mode on the CPU.
 
     Raises:
@@ -49,7 +50,7 @@ def load_classifier(
     return learner.classifier.eval()
 
 
-def write_onnx(path: Path, classifier: Classifier) -> float | None:
+def write_onnx(path: Path, classifier: Network) -> float | None:
     """Write the network as ONNX and check it: pixels `(n, size, size, 3) uint8` for each of its inputs →
     `probabilities (n, classes)`.
 
@@ -60,7 +61,7 @@ def write_onnx(path: Path, classifier: Classifier) -> float | None:
     Raises:
         BundleError: that difference is above 0.001.
     """
-    sizes = [each.geometry.size_px for each in classifier.backbone.preprocessings]
+    sizes = [each.geometry.size_px for each in classifier.preprocessings]
     portable, names = Portable(classifier).eval(), input_names(len(sizes))
     chance = torch.Generator().manual_seed(0)
     pixels = tuple(torch.randint(0, 256, (4, size, size, 3), generator=chance, dtype=torch.uint8) for size in sizes)

@@ -162,12 +162,12 @@ def load_network(bundle: Bundle, *, batch_size: int) -> Callable[[Batches], Outp
 def _torch_network(bundle: Bundle) -> Callable[[Batches], Outputs]:
     import torch
 
-    from bestiary.config.schema import ModelConfig
+    from bestiary.config.ensemble_schema import read_model
     from bestiary.deploy.onnx_file import load_classifier
     from bestiary.models.backbones import preprocessings_from
     from bestiary.models.classifier import Portable
 
-    model = ModelConfig.model_validate(bundle.content["config"])
+    model = read_model(bundle.content["config"])
     preprocessings = preprocessings_from(bundle.content["inputs"])
     classifier = load_classifier(bundle.folder / WEIGHTS, model, preprocessings, class_count=len(bundle.class_names))
     network = Portable(classifier).eval()

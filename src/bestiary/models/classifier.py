@@ -6,7 +6,7 @@ In: uint8 pixels `(n, height, width, 3)`, once for each backbone that is joined.
 import torch
 from torch import nn
 
-from bestiary.models.backbones import Backbone
+from bestiary.models.backbones import Backbone, Preprocessing
 from bestiary.models.heads import Head
 from bestiary.models.join import Join
 from bestiary.models.partial.trainable import trainable_parameters
@@ -19,6 +19,11 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+
+    @property
+    def preprocessings(self) -> tuple[Preprocessing, ...]:
+        """What belongs to the weights, for each input."""
+        return self.backbone.preprocessings
 
     def forward(self, *pixels: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.backbone(*pixels))
@@ -63,9 +68,9 @@ class Classifier(nn.Module):
 
 
 class Portable(nn.Module):
-    """A classifier as it is exported: uint8 pixels in, probabilities out."""
+    """A network as it is exported: uint8 pixels in, probabilities, the softmax of what it says, out."""
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
 

@@ -65,5 +65,8 @@ class Join(nn.Module):
         return standardised
 
     def forward(self, *pixels: torch.Tensor) -> torch.Tensor:
-        features = [backbone(images) for backbone, images in zip(self._members, pixels, strict=True)]
-        return (torch.cat(features, dim=1) - self.shift) * self.scale
+        return self.combine([backbone(images) for backbone, images in zip(self._members, pixels, strict=True)])
+
+    def combine(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The features of each backbone `(n, d)` → standardised `(n, feature_count)`."""
+        return (torch.cat(list(features), dim=1) - self.shift) * self.scale

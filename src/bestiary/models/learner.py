@@ -21,6 +21,7 @@ from bestiary.models.classifier import Classifier
 from bestiary.models.devices import describe_device, resolve_precision, seeded
 from bestiary.models.heads import Head
 from bestiary.models.join import Join
+from bestiary.models.mixture import Network
 from bestiary.models.training.loop import Epoch, balanced_weights
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
@@ -87,7 +88,7 @@ class Learner(Protocol):
         """A learner with the weights that it begins with; see `build_learner`."""
 
     @property
-    def classifier(self) -> Classifier | None:
+    def classifier(self) -> Network | None:
         """The network; None for a baseline."""
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:

@@ -15,6 +15,7 @@ from bestiary.data.corrections.csv_rows import Correction
 from bestiary.data.index import is_dropped
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.report.study_view import as_compared
+from bestiary.runs.ensemble_record import is_asked, read_ensemble
 from bestiary.runs.evaluation import predictions_table
 from bestiary.runs.record import read_logits
 from bestiary.runs.search_record import read_search
@@ -68,6 +69,7 @@ class StudyRecord:
         skipped_corrections: how many further ones are about images that are gone.
         refit: what `refit.json` says of the exported model; empty where it was not refitted.
         search: what `search.json` holds; empty where there was no search.
+        ensemble: what `ensemble.json` holds; empty where none was looked for.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class StudyRecord:
     skipped_corrections: int = 0
     refit: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
+    ensemble: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> list[ModelRecord]:
@@ -148,6 +151,7 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
         skipped_corrections=len(snapshot.skipped_corrections),
         refit=snapshot.refit,
         search=read_search(paths.search) if config.search.asked else {},
+        ensemble=read_ensemble(paths.ensemble) if is_asked(config) else {},
     )
 
 

@@ -61,10 +61,10 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
     for split in ("val", "test"):
         rows = images[images["split"] == split]
         figures[split] = split_figures(
-            _class_numbers(rows["label"], names),
+            class_numbers(rows["label"], names),
             logits_of(logits, rows["image_id"]),
             class_names=names,
-            groups=_groups(rows),
+            groups=group_numbers(rows),
         )
     figures["test_leak_free"] = _leak_free(logits, images)
     drawn = images[images["drawn"] == "test"]
@@ -75,9 +75,9 @@ def evaluate(logits: Logits, images: pd.DataFrame) -> dict[str, Any]:
         # A class that exists only as given has no column.
         known = drawn[drawn["label_given"].isin(names)]
         figures["test_as_given"] = as_given_figures(
-            _class_numbers(known["label_given"], names),
+            class_numbers(known["label_given"], names),
             logits_of(logits, known["image_id"]),
-            groups=_groups(known),
+            groups=group_numbers(known),
             relabelled=relabelled,
             dropped=dropped,
         )
@@ -90,10 +90,10 @@ def _leak_free(logits: Logits, images: pd.DataFrame) -> dict[str, Any] | None:
     if not has_leaked.any():
         return None
     return leak_free_figures(
-        _class_numbers(rows["label"], logits.class_names),
+        class_numbers(rows["label"], logits.class_names),
         logits_of(logits, rows["image_id"]),
         leaked=has_leaked,
-        groups=_groups(rows),
+        groups=group_numbers(rows),
     )
 
 
@@ -124,7 +124,7 @@ def right_by_image(logits: Logits, images: pd.DataFrame, *, split: str = "test")
     """Whether a model is right on each image of a split: booleans by `image_id`."""
     rows = images[images["split"] == split]
     predicted = logits_of(logits, rows["image_id"]).argmax(axis=1)
-    return pd.Series(predicted == _class_numbers(rows["label"], logits.class_names), index=rows["image_id"].to_numpy())
+    return pd.Series(predicted == class_numbers(rows["label"], logits.class_names), index=rows["image_id"].to_numpy())
 
 
 def lacking(image_ids: Sequence[str], images: pd.DataFrame) -> pd.DataFrame:
@@ -147,9 +147,11 @@ def logits_of(logits: Logits, image_ids: pd.Series) -> npt.NDArray[np.float32]:
         raise StudyError(f"the logits of this run lack image {error.args[0]}: run `bestiary train` again") from error
 
 
-def _class_numbers(labels: pd.Series, names: Sequence[str]) -> npt.NDArray[np.int64]:
+def class_numbers(labels: pd.Series, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """`(n,) int64`, the place of each label among the names; -1 for one that is not there."""
     return np.asarray(pd.Index(names).get_indexer(labels), dtype=np.int64)
 
 
-def _groups(images: pd.DataFrame) -> npt.NDArray[np.int64]:
+def group_numbers(images: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """`(n,) int64`, numbered in the order of the rows."""
     return pd.factorize(images["group_id"])[0].astype(np.int64)

@@ -16,6 +16,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from bestiary.config.ensemble_schema import read_model
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.errors import StudyError, TrainingError, WeightsError
 from bestiary.models.backbones import preprocessings_from
@@ -187,7 +188,7 @@ def add_logits(
     """
     record, logits = read_run(folder), read_logits(folder)
     new = in_order(lacking(logits.image_ids, images))
-    model = ModelConfig.model_validate(record.config)
+    model = read_model(record.config)
     learner = build_learner(
         model,
         len(logits.class_names),

@@ -43,7 +43,7 @@ def is_local(weights: str) -> bool:
 
 
 def fit_keys(config: StudyConfig, images: pd.DataFrame, *, digests: Mapping[str, str]) -> dict[str, str]:
-    """What the weights of each model depend on.
+    """What the weights of each model depend on; of those that are put together of others, see `composing`.
 
     Args:
         config: the study's.
@@ -60,6 +60,7 @@ def fit_keys(config: StudyConfig, images: pd.DataFrame, *, digests: Mapping[str,
     return {
         name: fingerprint([data, tied if model.chooses_in_folds else "", _settings(model), digests[name]])
         for name, model in config.models.items()
+        if not model.kind.is_composed
     }
 
 
@@ -93,7 +94,7 @@ def which_images(asked: str, model: ModelConfig) -> str:
     dear as before, and how many epochs suit more images is not known.
     """
     if asked == "auto":
-        return "all" if model.optimizer.name == "lbfgs" else "none"
+        return "all" if model.fits_without_epochs else "none"
     return asked
 
 

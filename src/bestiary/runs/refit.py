@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from bestiary.config.schema import ModelConfig, StudyConfig
+from bestiary.config.ensemble_schema import read_model
+from bestiary.config.schema import StudyConfig
 from bestiary.errors import StudyError, TrainingError, WeightsError
 from bestiary.models.devices import pick_device
 from bestiary.models.learner import Outcome, build_learner
@@ -53,7 +54,7 @@ def refit_model(
     Raises:
         StudyError: the weights that it began with cannot be had again, or training diverged.
     """
-    model, images, names = ModelConfig.model_validate(run.config), in_order(images), run.fit["class_names"]
+    model, images, names = read_model(run.config), in_order(images), run.fit["class_names"]
     start = time.perf_counter()
     try:
         learner = build_learner(model, len(names), device=pick_device(config.device), label=folder.name)

@@ -3,7 +3,7 @@
 In: a study at work. Out: `refit.json` and `refit.safetensors` of the exported model's run, through `runs.refit`.
 """
 
-from bestiary.config.schema import ModelConfig
+from bestiary.config.ensemble_schema import read_model
 from bestiary.runs.keys import refit_key, which_images
 from bestiary.runs.record import RunRecord, read_refit
 from bestiary.study.run_stage import images_to_fit
@@ -25,7 +25,7 @@ def _asked(work: Work) -> tuple[RunRecord, str] | None:
     if not name:
         return None
     run = work.snapshot.run(name)
-    which = which_images(work.snapshot.config.export.refit, ModelConfig.model_validate(run.config))
+    which = which_images(work.snapshot.config.export.refit, read_model(run.config))
     return None if which == "none" else (run, which)
 
 

@@ -85,7 +85,7 @@ def make_fits(work: Work, key: str) -> None:
     """Fit the models that are asked for and not complete; let the others see test images that came since."""
     snapshot, keys = work.snapshot, keys_of_fits(work)
     due, short = [], []
-    for name in work.models:
+    for name in (name for name in work.models if name in keys):
         status = read_status(work.paths.run(name))
         if status is None or status.key != keys[name] or not is_whole(work.paths.run(name)):
             due.append(name)

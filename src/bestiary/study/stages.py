@@ -28,6 +28,7 @@ from bestiary.study.audit_stage import (
     make_findings,
 )
 from bestiary.study.comparison import compare_runs, has_comparison, write_comparison
+from bestiary.study.ensemble_stage import ensemble_key, has_ensemble, make_ensemble
 from bestiary.study.folds_stage import (
     folds_key,
     has_folds,
@@ -225,10 +226,21 @@ _ALL = (
         in_run=lambda work: bool(work.snapshot.config.split.folds),
     ),
     Stage(
+        name="ensemble",
+        command="compare",
+        makes="ensemble",
+        needs=lambda work: ("train",),
+        key=ensemble_key,
+        is_there=lambda paths: paths.ensemble.exists(),
+        is_current=has_ensemble,
+        make=make_ensemble,
+        on_demand=True,
+    ),
+    Stage(
         name="figures",
         command="compare",
         makes="evaluation",
-        needs=lambda work: ("train",),
+        needs=lambda work: ("ensemble",),
         key=all_figures_key,
         is_there=lambda paths: paths.runs.exists(),
         is_current=has_figures,

@@ -190,4 +190,6 @@ def curves_note(study: StudyRecord) -> Text:
 def model_statements(study: StudyRecord) -> Statements:
     """What the figures say, in sentences."""
     metrics = {run.name: run.metrics for run in study.done}
-    return Statements(sentences(study.comparison, metrics=metrics, refit=study.refit, search=study.search))
+    return Statements(
+        sentences(study.comparison, metrics=metrics, refit=study.refit, search=study.search, ensemble=study.ensemble)
+    )

@@ -1,6 +1,6 @@
-"""What a search tried, and what was fitted once more for the export, in sentences.
+"""What a search tried, what became of the ensemble, and what was fitted once more for the export, in sentences.
 
-In: `search.json`, `refit.json`. Out: plain English. Owns no file.
+In: `search.json`, `ensemble.json`, `refit.json`. Out: plain English. Owns no file.
 """
 
 from collections.abc import Mapping
@@ -33,6 +33,24 @@ def searched(search: Mapping[str, Any], winner: Mapping[str, Any] | None) -> Sen
             f"{percent(measured)} of test, which chose nothing."
         )
     return Sentence("Search", text)
+
+
+def ensembled(ensemble: Mapping[str, Any]) -> Sentence | None:
+    """What the ensemble is and gains, or why there is none; `ensemble` is what `ensemble.json` holds, or empty."""
+    if not ensemble or "gain" not in ensemble:
+        return None
+    tried, images = counted(len(ensemble["tried"]), "model"), counted(ensemble["images"], "validation image")
+    if not ensemble["kept"]:
+        return Sentence("Ensemble", f"One of {tried} was tried on {images} and left out: {ensemble['reason']}.")
+    members = [f"{percent(one['share'])} {one['model']}" for one in ensemble["config"]["ensemble"]]
+    gain = ensemble["gain"]
+    return Sentence(
+        "Ensemble",
+        f"The probabilities of {listed(members)} are weighted and added, as greedy selection from {tried} chose on "
+        f"{images}. Its log loss on validation images that had no part in choosing the shares is {gain['value']:.4f} "
+        f"lower than that of the best single model (95\u00a0% interval {gain['low']:.4f} to {gain['high']:.4f}). Its "
+        "validation figures are cross-fitted in the same way.",
+    )
 
 
 def refitted(refit: Mapping[str, Any]) -> Sentence | None:

@@ -18,7 +18,7 @@ from bestiary.report.study_view import (
     value,
 )
 from bestiary.report.words.mistakes import confused_pairs, weakest_classes
-from bestiary.report.words.search_and_refit import refitted, searched
+from bestiary.report.words.search_and_refit import ensembled, refitted, searched
 from bestiary.report.words.wording import (
     Sentence,
     counted,
@@ -75,6 +75,7 @@ def sentences(
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
     refit: Mapping[str, Any] | None = None,
     search: Mapping[str, Any] | None = None,
+    ensemble: Mapping[str, Any] | None = None,
 ) -> list[Sentence]:
     """What the figures say, each topic once and only where there is something to say.
 
@@ -83,10 +84,11 @@ def sentences(
         metrics: each model's figures by model name; the winner's are for the sentences on classes and confusions.
         refit: what `refit.json` says of the exported model; empty where it was not refitted.
         search: what `search.json` holds; empty where there was no search.
+        ensemble: what `ensemble.json` holds; empty where none was looked for.
 
     Returns:
         Topics in reading order: choice, uncertainty, the best two, the others, baseline, validation and test, weakest
-        class, confusions, the search, the exported model, models not run.
+        class, confusions, the search, the ensemble, the exported model, models not run.
     """
     winner = _winner(comparison)
     found: list[Sentence | None] = []
@@ -107,7 +109,7 @@ def sentences(
         if winner.get("over_folds"):
             # Classes and confusions are those of the model that is exported.
             found[-2:] = [one and Sentence(f"{one.topic}, first fold", one.text) for one in found[-2:]]
-    found += [searched(search or {}, winner), refitted(refit or {}), _not_run(comparison)]
+    found += [searched(search or {}, winner), ensembled(ensemble or {}), refitted(refit or {}), _not_run(comparison)]
     return [sentence for sentence in found if sentence is not None]
 
 
