@@ -104,8 +104,9 @@ def _as_it_is(name: str, audit: Audit) -> Row:
 def _copies(name: str, data: Path, folder: Path, planted: Planted) -> Iterator[Row]:
     known = pairs_of(clusters_of(evidence_of(data)).groupby("cluster_id")["path"].apply(list))
     clusters = clusters_of(evidence_of(folder))
-    for kind, some in (("one cluster", clusters), ("same picture", clusters[clusters["kind"] == SAME_PICTURE])):
-        pairs = pairs_of(some.groupby("cluster_id")["path"].apply(list))
+    pictures = clusters[clusters["kind"] == SAME_PICTURE]
+    for kind, some, name_of in (("one cluster", clusters, "cluster_id"), ("same picture", pictures, "picture_id")):
+        pairs = pairs_of(some.groupby(name_of)["path"].apply(list))
         recall = np.mean([frozenset((copy, source)) in pairs for copy, (_, source) in planted.copies.items()])
         right = [same_photo(pair, planted, known) for pair in pairs if pair & set(planted.copies)]
         yield Row(

@@ -157,7 +157,9 @@ def test_the_audit_tells_again_what_was_kept_for_another_reason_and_not_what_was
 
 def test_a_leak_stays_where_its_copies_were_kept_as_copies() -> None:
     images = subject(features=False).images.iloc[:2].assign(split_given=["train", "test"])
-    copies = pd.DataFrame({"image_id": images["image_id"], "cluster_id": "c", "similarity": 0.98, "exact": False})
+    copies = pd.DataFrame(
+        {"image_id": images["image_id"], "cluster_id": "c", "picture_id": "c", "similarity": 0.98, "exact": False}
+    )
     copies["kind"] = "same_picture"
     findings = [(one.issue, asked_about(one.issue, one.image_id, one.related)) for one in copy_findings(images, copies)]
     assert [issue for issue, _ in findings] == ["leak", "near_duplicate"]

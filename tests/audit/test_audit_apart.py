@@ -6,8 +6,8 @@ from bestiary.audit.copies.apart import set_apart
 
 
 def clusters(**members: list[str]) -> pd.DataFrame:
-    rows = [(i, name, 0.9, False, "same_scene", 0.83) for name, ids in members.items() for i in ids]
-    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact", "kind", "least"])
+    rows = [(i, name, f"p{i[0]}", 0.9, False, "same_scene", 0.83) for name, ids in members.items() for i in ids]
+    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "picture_id", "similarity", "exact", "kind", "least"])
 
 
 def together(table: pd.DataFrame) -> list[set[str]]:

@@ -57,6 +57,7 @@ def made(
         {
             "image_id": images["image_id"][together].to_numpy(),
             "cluster_id": [f"d{number}" for number in own[together]],
+            "picture_id": [f"d{number}" for number in own[together]],
             "similarity": np.float32(0.97),
             "exact": False,
             "kind": np.where(scenes & (own[together] % 2 == 0), "same_scene", "same_picture"),

@@ -28,11 +28,19 @@ def images(*rows):
 
 def clusters(**members):
     rows = [
-        (i, name, 0.97, name.startswith("same"), "same_scene" if name.startswith("scene") else "same_picture", 0.83)
+        (
+            i,
+            name,
+            name,
+            0.97,
+            name.startswith("same"),
+            "same_scene" if name.startswith("scene") else "same_picture",
+            0.83,
+        )
         for name, ids in members.items()
         for i in ids
     ]
-    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "similarity", "exact", "kind", "least"])
+    return pd.DataFrame(rows, columns=["image_id", "cluster_id", "picture_id", "similarity", "exact", "kind", "least"])
 
 
 def test_copies_of_one_class_are_one_finding_at_the_largest():
@@ -178,3 +186,17 @@ def test_the_table_comes_back_as_written(tmp_path, rows):
 def test_the_vocabulary_is_what_documents_name():
     assert all(key == issue.key for key, issue in ISSUES.items())
     assert SEVERITIES == ("high", "medium", "low")
+
+
+def test_a_picture_that_stands_twice_in_a_scene_has_a_finding_of_its_own():
+    table = images(*((name, "cat" if name != "b" else "dog", "", name, 100) for name in "abcd"))
+    mixed = clusters(scene=["a", "b", "c", "d"])
+    mixed["picture_id"] = ["p", "p", "q", "r"]
+    mixed["kind"] = ["same_picture", "same_picture", "same_scene", "same_scene"]
+    found = {one.issue: {one.image_id, *one.related} for one in copy_findings(table, mixed)}
+    assert found == {"same_scene": set("abcd"), "label_conflict": {"a", "b"}}
+    counts = count_copies(table, mixed)
+    assert (counts["clusters"], counts["images"], counts["scenes"], counts["scene_images"]) == (1, 2, 1, 4)
+    # Its copy has left, and what is left is one of several pictures.
+    found = {one.issue: {one.image_id, *one.related} for one in copy_findings(table.iloc[1:], mixed)}
+    assert found == {"same_scene": set("bcd")}

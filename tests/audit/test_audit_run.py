@@ -57,7 +57,7 @@ def subject(
         features=(centres[seen] + random.normal(size=(count, 24))).astype(np.float32) if features else None,
         neighbours=None,
         statistics=ImageStatistics(values, grey, 0, 0.0),
-        clusters=pd.DataFrame(columns=["image_id", "cluster_id", "similarity", "exact", "kind", "least"]),
+        clusters=pd.DataFrame(columns=["image_id", "cluster_id", "picture_id", "similarity", "exact", "kind", "least"]),
         decisions=decisions,
     )
 

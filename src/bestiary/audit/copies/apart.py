@@ -27,8 +27,10 @@ def set_apart(clusters: pd.DataFrame, image_ids: Collection[str]) -> pd.DataFram
     alone = contents.isin({image_id.partition("-")[0] for image_id in image_ids})
     if not alone.any():
         return clusters
+    own = clusters["cluster_id"] + "-" + contents.str[:8]
     left = clusters.assign(
-        cluster_id=clusters["cluster_id"].where(~alone, clusters["cluster_id"] + "-" + contents.str[:8]),
+        cluster_id=clusters["cluster_id"].where(~alone, own),
+        picture_id=clusters["picture_id"].where(~alone, own),
         kind=clusters["kind"].where(~alone, SAME_PICTURE),
     )
     return left[left["cluster_id"].duplicated(keep=False)].reset_index(drop=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from bestiary.audit.copies.kinds_of_copies import SAME_SCENE
+from bestiary.audit.copies.kinds_of_copies import SAME_PICTURE, SAME_SCENE
 from bestiary.audit.findings import Finding
 from bestiary.config.schema import SPLITS
 
 
 def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bool = True) -> list[Finding]:
-    """One finding a cluster, and a second where it lies in more than one given split.
+    """One finding a cluster and each picture in a scene, and a second where it lies in more than one given split.
 
     The finding stands at the member that is best kept: the largest, then the one of most bytes, then the first path.
     Images that are not among `images` (dropped ones) are skipped; a cluster of which one image is left is none.
@@ -31,7 +31,12 @@ def copy_findings(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: bo
     found: list[Finding] = []
     for cluster_id, cluster in members.groupby("cluster_id", sort=True):
         splits = [name for name in SPLITS if use_given and (cluster["split_given"] == name).any()]
-        found += _of_cluster(str(cluster_id), cluster, splits)
+        found += _of_cluster(str(cluster_id), cluster, splits, scene=bool(cluster["in_scene"].any()))
+        # In a scene some pictures may stand several times.
+        within = cluster[cluster["in_scene"] & (cluster["kind"] == SAME_PICTURE)]
+        for _, picture in within.groupby("picture_id", sort=True):
+            splits = [name for name in SPLITS if use_given and (picture["split_given"] == name).any()]
+            found += _of_cluster(str(cluster_id), picture, splits, scene=False)
     return found
 
 
@@ -39,8 +44,8 @@ def count_copies(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: boo
     """How many copies there are.
 
     `clusters` of the same picture and `images` in them; `exact_images`, which share every byte with another; `scenes`,
-    which are clusters of the same scene, and `scene_images` in them; how many of each lie across given splits;
-    `least_similarity` of copies in this set, 0 where there are none.
+    which are clusters of several pictures, and `scene_images` in them, which may be among `images` too; how many of
+    each lie across given splits; `least_similarity` of copies in this set, 0 where there are none.
 
     Args:
         images: as in `copy_findings`.
@@ -48,33 +53,42 @@ def count_copies(images: pd.DataFrame, clusters: pd.DataFrame, *, use_given: boo
         use_given: as in `copy_findings`.
     """
     members = _left(images, clusters)
-    scenes = members["kind"] == SAME_SCENE
-    pictures = members[~scenes]
-    given = members[members["split_given"].isin(SPLITS if use_given else ())]
-    across = given.groupby("cluster_id").agg(sides=("split_given", "nunique"), kind=("kind", "first"))
-    kinds = across.loc[across["sides"] > 1, "kind"]
+    scenes, pictures = members[members["in_scene"]], members[members["kind"] == SAME_PICTURE]
+
+    def across(some: pd.DataFrame, name: str) -> int:
+        given = some[some["split_given"].isin(SPLITS if use_given else ())]
+        return int((given.groupby(name)["split_given"].nunique() > 1).sum())
+
     return {
-        "clusters": int(pictures["cluster_id"].nunique()),
+        "clusters": int(pictures["picture_id"].nunique()),
         "images": len(pictures),
         "exact_images": int(members["sha256"].duplicated(keep=False).sum()),
-        "scenes": int(members.loc[scenes, "cluster_id"].nunique()),
-        "scene_images": int(scenes.sum()),
-        "across_given_splits": int((kinds != SAME_SCENE).sum()),
+        "scenes": int(scenes["cluster_id"].nunique()),
+        "scene_images": len(scenes),
+        "across_given_splits": across(pictures, "picture_id"),
         "least_similarity": float(members["least"].max()) if len(members) else 0.0,
-        "scenes_across_given_splits": int((kinds == SAME_SCENE).sum()),
+        "scenes_across_given_splits": across(scenes, "cluster_id"),
     }
 
 
 def _left(images: pd.DataFrame, clusters: pd.DataFrame) -> pd.DataFrame:
-    """The members that are among `images`, of clusters that have two or more of them."""
+    """The members that are among `images`, of clusters that have two or more of them; `in_scene`: of several pictures.
+
+    A member whose copies have all left is no copy any more, and of a scene that has only one picture left, none is.
+    """
     members = images.merge(clusters, on="image_id", how="inner", validate="one_to_one")
-    return members[members["cluster_id"].duplicated(keep=False)]
+    members = members[members["cluster_id"].duplicated(keep=False)]
+    one = (members["kind"] == SAME_PICTURE) & members["picture_id"].duplicated(keep=False)
+    several = members.groupby("cluster_id")["picture_id"].transform("nunique") > 1
+    return members.assign(
+        kind=members["kind"].where(one, SAME_SCENE), in_scene=several | (members["kind"] != SAME_PICTURE)
+    )
 
 
-def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str]) -> Iterator[Finding]:
+def _of_cluster(cluster_id: str, cluster: pd.DataFrame, splits: Sequence[str], *, scene: bool) -> Iterator[Finding]:
     best, labels = cluster.iloc[0], cluster["label"].value_counts()
     exact = cluster["sha256"].nunique() == 1
-    scene = not exact and cluster["kind"].iloc[0] == SAME_SCENE
+    scene = scene and not exact
     alike = (
         "have the same bytes"
         if exact
