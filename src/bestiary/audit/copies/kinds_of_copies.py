@@ -9,7 +9,8 @@ needs evidence:
 - All details agree as after re-encoding (`SURE`), or they agree as after cropping and there is detail nearly
   everywhere: two photos of bottles on a table agree where there is an edge, and have few of them.
 - In a set that is alike throughout, where the near-duplicate threshold had to be raised (see `threshold`), details of
-  different pictures agree as well. There the distance to 1 may be a fifth of that of the threshold, at most.
+  different pictures agree as well. There the distance to 1 may be a fifth of that of the threshold, at most; where
+  larger pictures can be had, these decide (see `certain`).
 - Fine detail agrees, too, where larger pictures can be had (see `closer`): textures, and photos of like things.
 - Details are compared in grey. Where members of a cluster are coloured, their colours have to agree, too: a blue bucket
   is no copy of a green one.
