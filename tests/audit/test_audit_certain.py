@@ -1,5 +1,7 @@
 """In a set that is alike throughout: copies are certain; other frames and other exposures are not."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,12 +54,16 @@ def test_the_copy_of_a_frame_stands_out_among_the_frames_of_its_scene() -> None:
     small, large = (np.stack([squashed(image, side) for image in shots]) for side in (64, SIDE))
     names = [f"{number:02}" for number in range(len(shots))]
     table = pd.DataFrame({"image_id": names, "sha256": names, "phash": "0" * 16})
-    found = find_duplicates(table, small, None, load=lambda places: large[places])
+    colours = np.tile([0.2, 0.3, 0.3], (len(shots), 1))
+    find = functools.partial(find_duplicates, table, small, None, load=lambda places: large[places])
+    found = find(colours=colours)
     pictures = found[found["kind"] == "same_picture"].groupby("picture_id")["image_id"].apply(set)
     assert sorted(map(sorted, pictures)) == [["04", "12"], ["07", "13"]]
     assert (found["least"] > 0.83).all()
     together = found.groupby("cluster_id")["image_id"].apply(set)
     assert all(any(picture <= cluster for cluster in together) for picture in pictures)
+    colours[12] = 0.2, 0.6, 0.3  # of another colour
+    assert find(colours=colours).set_index("image_id")["kind"].loc[["04", "12"]].eq("same_scene").all()
 
 
 def test_no_pairs_are_no_failure() -> None:

@@ -23,7 +23,7 @@ from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
 from bestiary.audit.copies.certain import certain_pairs
 from bestiary.audit.copies.closer import Loader
-from bestiary.audit.copies.kinds_of_copies import SAME_PICTURE, SAME_SCENE, Colours, kinds
+from bestiary.audit.copies.kinds_of_copies import SAME_PICTURE, SAME_SCENE, Colours, colours_agree, kinds
 from bestiary.audit.copies.medoids import around_medoids
 from bestiary.audit.copies.similarity import similarities
 from bestiary.audit.copies.threshold import LEAST_SIMILARITY, near_duplicate_threshold
@@ -82,6 +82,9 @@ def find_duplicates(
     )
     if larger is not None and least > LEAST_SIMILARITY:
         certain = certain_pairs(pictures, pairs, similarity, larger)
+        if colours is not None:
+            number = np.repeat(np.arange(len(pairs)), 2)
+            certain &= colours_agree(colours[first][pairs.ravel()], number, len(pairs))
         picture = connected(len(contents), pairs[certain])
         cluster = _joined(cluster, picture)
         copies |= certain

@@ -75,14 +75,14 @@ def kinds(
     else:
         same = (similarity >= SURE) | (detailed >= _DETAILED_SHARE)
     if colours is not None:
-        same &= _colours_agree(colours, cluster, count)
+        same &= colours_agree(colours, cluster, count)
     if pairs is not None and load is not None:
         due = pairs[same[cluster[pairs[:, 0]]]]
         np.logical_and.at(same, cluster[due[:, 0]], fine_agreement(pictures, due, load) >= LEAST_CLOSE)
     return np.where(same, SAME_PICTURE, SAME_SCENE).astype(object)[cluster]
 
 
-def _colours_agree(colours: Colours, cluster: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
+def colours_agree(colours: Colours, cluster: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
     """Whether the tints of the coloured members of each cluster lie close together: `(count,)`."""
     coloured = colours[:, 2] >= _COLOURED
     red, green = colours[coloured, 0], colours[coloured, 1]
