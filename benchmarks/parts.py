@@ -27,6 +27,8 @@ MODULES: Mapping[str, str] = {
     "repeated": "repeated",
     "doubted": "doubted",
     "ensembles": "ensembles",
+    "tuned": "tuned",
+    "tuned-pixels": "tuned_pixels",
 }
 
 

@@ -25,7 +25,7 @@ from benchmarks.measure import timed
 from benchmarks.rows import Row
 from bestiary.config.schema import ModelConfig
 from bestiary.models.sweep import Matrix, fit_heads, fit_trial, propose_heads
-from bestiary.models.training.loop import _optimizer
+from bestiary.models.training.optimizers import make_optimizer
 
 HEADS, EPOCHS, BATCHES = 40, 10, (32, 256)
 _IMAGES, _VAL, _FEATURES, _CLASSES = 1900, 260, 1280, 10
@@ -128,7 +128,7 @@ def _train_stacked(hidden: int, group: list[ModelConfig], matrix: Matrix) -> Non
         own = nn.ParameterList(nn.Parameter(each) for each in _part(stacked, number, units))
         for parameter, gradient in zip(own, _part(gradients, number, units), strict=True):
             parameter.grad = gradient
-        optimizers.append(_optimizer(own, model))
+        optimizers.append(make_optimizer(own, model))
     for each in stacked:
         each.requires_grad_(True)
     features, labels = torch.from_numpy(matrix.views[0]), torch.from_numpy(matrix.labels)

@@ -78,7 +78,7 @@ class Bench:
         self.images: pd.DataFrame = study.images.sort_values(["sha256", "image_id"]).reset_index(drop=True)
         self.labels = pd.factorize(self.images["label"], sort=True)[0].astype(np.int64)
         self.groups = pd.factorize(self.images["group_id"])[0].astype(np.int64)
-        self._root = study.data_root
+        self.root, self.place = study.data_root, place
         self._learners: dict[str, Learner] = {}
 
     def learner(self, model: ModelConfig) -> Learner:
@@ -87,7 +87,7 @@ class Bench:
         if key not in self._learners:
             count = int(self.labels.max()) + 1
             found = build_learner(model, count, device=torch.device("cpu"), label="")
-            found.prepare(self.images, self._root, clock=Clock())
+            found.prepare(self.images, self.root, clock=Clock())
             self._learners[key] = found
         return self._learners[key]
 

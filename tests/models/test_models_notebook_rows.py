@@ -19,7 +19,7 @@ from bestiary.models.frozen import FrozenLearner
 from bestiary.models.gradients import GradientLearner
 from bestiary.models.learner import NetworkLearner, build_learner
 from bestiary.models.partial.boundary import cut
-from bestiary.models.training import loop
+from bestiary.models.training.optimizers import make_optimizer
 from bestiary.models.training.rates import rates_of
 
 CLASSES = 10
@@ -152,7 +152,7 @@ def test_what_is_trained_is_the_notebooks(name, learner):
 
 def test_optimizers_rates_and_callbacks(name, learner):
     row, config = ROWS[name], config_of(name)
-    optimizer = loop._optimizer(learner.classifier, config)
+    optimizer = make_optimizer(learner.classifier, config)
     assert type(optimizer) is row.optimizer
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"], group.get("momentum", 0.0)) == (row.rate, 0.0, row.momentum)

@@ -13,7 +13,7 @@ from PIL import Image
 from bestiary.config.parsing import parse_config
 from bestiary.config.recipes import read_study_config, write_study_config
 from bestiary.config.schema import StudyConfig
-from bestiary.models.training.loop import Epoch
+from bestiary.models.training.state import Epoch
 from bestiary.runs.evaluation import evaluate_run, predictions_table
 from bestiary.runs.record import Logits, RunStatus, read_logits, read_run, write_results, write_status
 from bestiary.snapshot import Snapshot

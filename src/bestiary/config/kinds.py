@@ -54,13 +54,19 @@ _OF_EPOCHS = (
     "early_stopping",
     "optimizer.learning_rate",
     "optimizer.weight_decay",
+    "average.decay",
 )
+
+# What only a network has of which stages are trained.
+_OF_STAGES = ("head.begin", "optimizer.stage_decay")
 
 
 def _network_uses(values: Values, setting: str) -> bool:
     optimizer = (values.get("optimizer") or {}).get("name")
     if setting == "optimizer.momentum":
         return bool(optimizer == "sgd")
+    if setting in _OF_STAGES and values.get("trainable", "head") == "head":
+        return False
     return not (setting in _OF_EPOCHS and optimizer == "lbfgs")
 
 
@@ -113,6 +119,14 @@ def _refuse_joined(values: Values) -> None:
 
 def _refuse_frozen(values: Values) -> None:
     _refuse_weights(values)
+    if values["head"]["begin"] == "probe":
+        raise ValueError(
+            'head.begin = "probe" is for trained stages: on a frozen backbone optimizer.name = "lbfgs" is the probe'
+        )
+    if values["optimizer"]["stage_decay"] != 1:
+        raise ValueError('optimizer.stage_decay is for trained stages: trainable = "last:N stages" or "all", or 1')
+    if values["optimizer"]["name"] == "lbfgs" and values["average"]["decay"]:
+        raise ValueError("average.decay is for what is trained in epochs: 0 for lbfgs")
     if values["optimizer"]["name"] == "lbfgs" and values["head"]["hidden"]:
         raise ValueError('optimizer.name = "lbfgs" fits a linear probe only: head.hidden = 0 and trainable = "head"')
 

@@ -23,11 +23,18 @@ class HeadConfig(Section):
     hidden: int = Field(0, ge=0, le=65536, description="units of a dense ReLU layer; 0: a linear probe")
     dropout: Fraction = Field(0.0, description="after the hidden layer; needs hidden > 0")
     pooling: Literal["auto", "avg", "flatten"] = Field("auto", description="auto: flatten for VGG and simple_cnn")
+    begin: Literal["random", "probe"] = Field(
+        "random",
+        description="trained stages only: the head's first weights; probe: those of a linear probe on the frozen "
+        "features, so that training leaves the features as they are where they serve (LP-FT)",
+    )
 
     @model_validator(mode="after")
     def _dropout_needs_hidden(self) -> Self:
         if self.dropout and not self.hidden:
             raise ValueError("dropout needs hidden > 0: a linear probe has no hidden layer to drop from")
+        if self.begin == "probe" and self.hidden:
+            raise ValueError('begin = "probe" is a linear head: hidden = 0, or begin = "random"')
         return self
 
 
@@ -40,6 +47,11 @@ class OptimizerConfig(Section):
     learning_rate: Positive = Field(1e-3, description="of adam, adamw and sgd")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="decoupled for adamw, L2 for the others")
     momentum: Fraction = Field(0.9, description="of sgd")
+    stage_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0,
+        description="trained stages only: the last stage learns at this share of the head's rate, the one before at "
+        "its square, and so on down; 1: all alike",
+    )
 
 
 class ScheduleConfig(Section):
@@ -48,6 +60,16 @@ class ScheduleConfig(Section):
     name: Literal["constant", "plateau", "one_cycle"] = Field("plateau", description="plateau watches validation loss")
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.2, description="plateau: learning rate times this")
     patience_epochs: int = Field(2, ge=1, description="plateau: epochs without progress before that")
+
+
+class AverageConfig(Section):
+    """A moving average of the weights, which is what is validated and kept."""
+
+    decay: Fraction = Field(
+        0.0,
+        description="trained in epochs only: share of the average that each step keeps (exponential moving average), "
+        "less in the first steps; 0: the weights as they are",
+    )
 
 
 class EarlyStoppingConfig(Section):
@@ -64,6 +86,28 @@ class AugmentConfig(Section):
     views: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         "auto", description="frozen stages only: fixed views an image, drawn from in every epoch"
     )
+    crop_scale: Annotated[
+        tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...], Field(min_length=2, max_length=2), Several
+    ] = Field(
+        (1.0, 1.0),
+        description="trained on pixels only: least and largest share of the picture that a random crop takes "
+        "(RandomResizedCrop); [1, 1]: none",
+    )
+    mixup: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
+        0.0, description="trained on pixels only: alpha of MixUp, which blends pairs of images and their labels; 0: off"
+    )
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _least_first(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value[0] > value[1]:
+            raise ValueError(f"the least comes first: [{value[1]:g}, {value[0]:g}]")
+        return value
+
+    @property
+    def crops(self) -> bool:
+        """Whether images are cropped at random."""
+        return self.crop_scale != (1.0, 1.0)
 
 
 class ActivationsConfig(Section):
@@ -141,6 +185,7 @@ class ModelConfig(Section):
     head: HeadConfig = HeadConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    average: AverageConfig = AverageConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     augment: AugmentConfig = AugmentConfig()
     activations: ActivationsConfig = ActivationsConfig()
@@ -177,7 +222,7 @@ class ModelConfig(Section):
     @property
     def chooses_in_folds(self) -> bool:
         """Whether something of it is chosen by cross-validation within train: a probe's strength."""
-        return self.fits_without_epochs or self.sweep.configurations > 1
+        return self.fits_without_epochs or self.sweep.configurations > 1 or self.head.begin == "probe"
 
     @property
     def trainable_stages(self) -> int:
@@ -244,6 +289,14 @@ class ModelConfig(Section):
         changes_images = self.augment.flip or self.augment.rotation_degrees > 0
         self.kind.refuse(self.model_dump())
         fixed = self.frozen or self.caches_activations
+        if fixed and (self.augment.crops or self.augment.mixup):
+            fix = (
+                'trainable = "all" or "last:N stages"' if self.frozen else 'activations.cache = "off", which is slower'
+            )
+            raise ValueError(
+                "augment.crop_scale and augment.mixup change pixels anew in every step, and frozen stages see fixed "
+                f"views that are kept: {fix}; or leave both off"
+            )
         if self.augment.views != 1 and not fixed:
             raise ValueError(
                 "augment.views is for a frozen backbone or cached activations: else every epoch draws anew"

@@ -26,6 +26,7 @@ from bestiary.config.ensemble_schema import EnsembleConfig
 from bestiary.config.model_schema import (
     ActivationsConfig,
     AugmentConfig,
+    AverageConfig,
     ModelConfig,
     ScheduleConfig,
     SweepConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "ActivationsConfig",
     "AuditConfig",
     "AugmentConfig",
+    "AverageConfig",
     "DataConfig",
     "EnsembleConfig",
     "ExportConfig",

@@ -1,4 +1,4 @@
-"""Random changes to training images: left-right flips and small rotations, in batches, on the device.
+"""Random changes to training images: crops, left-right flips, small rotations and blends, in batches, on the device.
 
 In: images and how each is changed. Out: images of the same shape. For a trainable backbone changes are drawn for each
 batch; a frozen one sees a fixed number of views, each a function of the image's content, so that views can be cached.
@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from bestiary.config.schema import AugmentConfig
+from bestiary.models.devices import seeded
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,66 @@ def apply_view(pixels: npt.NDArray[np.uint8], keys: Sequence[str], view: View) -
 
 
 def augment(images: torch.Tensor, config: AugmentConfig, *, generator: torch.Generator) -> torch.Tensor:
-    """Flip each image with probability one half and turn it by an angle within the limit, as the config says.
+    """Crop each image, flip it with probability one half and turn it by an angle within the limit, as the config says.
 
     Args:
         images: `(n, 3, h, w)` float.
         config: which changes.
         generator: on the CPU, so that every device draws the same.
     """
+    if config.crops:
+        images = crop(images, (config.crop_scale[0], config.crop_scale[1]), generator=generator)
     if not config.flip and config.rotation_degrees == 0:
         return images
     count = len(images)
     flips = torch.rand(count, generator=generator) < (0.5 if config.flip else 0.0)
     angles = (torch.rand(count, generator=generator) * 2 - 1) * config.rotation_degrees
     return flip_and_rotate(images, flips.to(images.device), angles.to(images.device))
+
+
+def crop(images: torch.Tensor, scale: tuple[float, float], *, generator: torch.Generator) -> torch.Tensor:
+    """A random part of each image at the size of the whole: torchvision's RandomResizedCrop, bilinear.
+
+    Args:
+        images: `(n, 3, h, w)` float.
+        scale: least and largest share of the area.
+        generator: on the CPU.
+    """
+    # On the call: torchvision takes seconds to import, and a process that fits heads needs none of it.
+    from torchvision.transforms import v2
+
+    change = v2.RandomResizedCrop(list(images.shape[2:]), scale=scale, antialias=True)
+    with seeded(_drawn_seed(generator)):
+        return torch.stack([change(image) for image in images])
+
+
+def mix(
+    images: torch.Tensor, labels: torch.Tensor, alpha: float, *, class_count: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each image blended with its neighbour in the batch, and their labels as much: torchvision's MixUp.
+
+    Zhang et al. 2018, "mixup: Beyond empirical risk minimization". One share is drawn for the whole batch.
+
+    Args:
+        images: `(n, 3, h, w)` float.
+        labels: class numbers `(n,) int64`.
+        alpha: of the beta distribution of shares, above 0.
+        class_count: how many classes.
+        generator: on the CPU.
+
+    Returns:
+        The images, and targets `(n, class_count) float32` that sum to 1.
+    """
+    from torchvision.transforms import v2
+
+    with seeded(_drawn_seed(generator)):
+        mixed, targets = v2.MixUp(alpha=alpha, num_classes=class_count)(images, labels)
+    return mixed, targets
+
+
+def _drawn_seed(generator: torch.Generator) -> int:
+    # torchvision draws from torch's own generator.
+    return int(torch.randint(2**62, (), generator=generator))
 
 
 def flip_and_rotate(images: torch.Tensor, flips: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:

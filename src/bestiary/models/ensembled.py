@@ -22,7 +22,7 @@ from bestiary.models.classifier import Classifier
 from bestiary.models.devices import describe_device
 from bestiary.models.learner import Description, Labelled, Learner, Logits, Outcome, Positions, State, build_learner
 from bestiary.models.mixture import Mixture
-from bestiary.models.training.loop import Epoch
+from bestiary.models.training.state import Epoch
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 

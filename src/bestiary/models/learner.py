@@ -22,7 +22,8 @@ from bestiary.models.devices import describe_device, resolve_precision, seeded
 from bestiary.models.heads import Head
 from bestiary.models.join import Join
 from bestiary.models.mixture import Network
-from bestiary.models.training.loop import Epoch, balanced_weights
+from bestiary.models.training.loop import balanced_weights
+from bestiary.models.training.state import Epoch
 from bestiary.progress import SILENT, Progress
 from bestiary.timing import Clock
 

@@ -35,7 +35,8 @@ from bestiary.models.heads import Features, Head, Labels
 from bestiary.models.linear_probe import fit_linear_probe
 from bestiary.models.processes import default_process_count, own_processes
 from bestiary.models.training.batches import FeatureSource
-from bestiary.models.training.loop import Epoch, Loop, balanced_weights, fit
+from bestiary.models.training.loop import Loop, balanced_weights, fit
+from bestiary.models.training.state import Epoch
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import cannot_write
 

@@ -17,7 +17,7 @@ from bestiary.config.schema import StudyConfig
 from bestiary.errors import StudyError, TrainingError, WeightsError
 from bestiary.models.devices import pick_device
 from bestiary.models.learner import Outcome, build_learner
-from bestiary.models.training.loop import Epoch
+from bestiary.models.training.state import Epoch
 from bestiary.plurals import counted
 from bestiary.progress import SILENT, Progress
 from bestiary.runs.evaluation import logits_of
