@@ -39,6 +39,7 @@ _STAGE: dict[str, Any] = {
 }
 _FASTER = {"optimizer": {**_STAGE["optimizer"], "learning_rate": 3e-4}}
 _DECAY = {"optimizer": {**_FASTER["optimizer"], "stage_decay": 0.3}}
+_FROZEN: dict[str, Any] = {**_STAGE, "batch_norm": "frozen"}
 _PIXELS: dict[str, Any] = {"activations": {"cache": "off"}}
 _CHANGES: dict[str, Any] = _STAGE["augment"]
 
@@ -48,6 +49,12 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "from the probe": ("head begins as the probe, rate 3e-4", {**_STAGE, **_FASTER}),
     "stage decay": ("from the probe, 3e-4, the stage at 0.3 of it", {**_STAGE, **_DECAY}),
     "slower": ("from the probe, rate 1e-4", _STAGE),
+    "frozen norms": ("from the probe, 1e-4, batch norms keep their statistics", _FROZEN),
+    "frozen, faster": ("the same, rate 3e-4", {**_FROZEN, **_FASTER}),
+    "frozen, averaged": (
+        "the same, constant 1e-4, weights averaged at 0.98",
+        {**_FROZEN, "schedule": {"name": "constant"}, "average": {"decay": 0.98}},
+    ),
     "averaged": (
         "from the probe, constant 1e-4, weights averaged at 0.98",
         {**_STAGE, "schedule": {"name": "constant"}, "average": {"decay": 0.98}},
@@ -55,12 +62,12 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "smoothed": ("from the probe, 1e-4, label smoothing 0.1", {**_STAGE, "label_smoothing": 0.1}),
 }
 ON_PIXELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "pixels": ("from the probe, 1e-4, drawn anew in every step", {**_STAGE, **_PIXELS}),
+    "pixels": ("from the probe, 1e-4, drawn anew in every step", {**_FROZEN, **_PIXELS}),
     "crops": (
         "the same with crops of 0.5 to 1",
-        {**_STAGE, **_PIXELS, "augment": {**_CHANGES, "crop_scale": [0.5, 1.0]}},
+        {**_FROZEN, **_PIXELS, "augment": {**_CHANGES, "crop_scale": [0.5, 1.0]}},
     ),
-    "mixup": ("the same with MixUp of 0.2", {**_STAGE, **_PIXELS, "augment": {**_CHANGES, "mixup": 0.2}}),
+    "mixup": ("the same with MixUp of 0.2", {**_FROZEN, **_PIXELS, "augment": {**_CHANGES, "mixup": 0.2}}),
 }
 
 
@@ -77,7 +84,7 @@ def measure(data: Path, place: Path, repeats: int) -> list[Row]:
 
 def measure_on_pixels(data: Path, place: Path, repeats: int) -> list[Row]:
     """The probe, and all ways that run the whole network in every step; arguments as `measure`."""
-    return _measure(data, place, {"probe": WAYS["probe"], "slower": WAYS["slower"], **ON_PIXELS})
+    return _measure(data, place, {name: WAYS[name] for name in ("probe", "frozen norms")} | ON_PIXELS)
 
 
 def _measure(data: Path, place: Path, ways: dict[str, tuple[str, dict[str, Any]]]) -> list[Row]:

@@ -58,7 +58,7 @@ _OF_EPOCHS = (
 )
 
 # What only a network has of which stages are trained.
-_OF_STAGES = ("head.begin", "optimizer.stage_decay")
+_OF_STAGES = ("head.begin", "batch_norm", "optimizer.stage_decay")
 
 
 def _network_uses(values: Values, setting: str) -> bool:

@@ -175,6 +175,11 @@ class ModelConfig(Section):
         description='"head", "last:N stages", "all" or "modules:REGEX": modules of the backbone whose full name the '
         "expression matches",
     )
+    batch_norm: Literal["train", "frozen"] = Field(
+        "train",
+        description="trained stages only: train normalises by each batch; frozen keeps the statistics of the first "
+        "weights, as a probe on them sees them",
+    )
     epochs: int = Field(10, ge=1, le=10_000, description="at most")
     batch_size: int = Field(32, ge=1, le=65536)
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes count for more")

@@ -47,17 +47,25 @@ class Classifier(nn.Module):
             for parameter in trainable_parameters(self.backbone, stages, modules=modules):
                 parameter.requires_grad_(True)
 
-    def train_mode(self) -> None:
-        """Training behaviour for what is trainable; frozen batch norms keep and use their statistics."""
+    def train_mode(self, *, batch_norms: bool = True) -> None:
+        """Training behaviour for what is trainable; frozen batch norms keep and use their statistics.
+
+        Args:
+            batch_norms: whether trained ones normalise by each batch; else they too keep their statistics.
+        """
         self.eval()
         self.head.train()
         if all(parameter.requires_grad for parameter in self.backbone.parameters()):
             self.backbone.train()
-            return
-        for module in self.backbone.modules():
-            own = list(module.parameters(recurse=False))
-            if own and all(parameter.requires_grad for parameter in own):
-                module.training = True
+        else:
+            for module in self.backbone.modules():
+                own = list(module.parameters(recurse=False))
+                if own and all(parameter.requires_grad for parameter in own):
+                    module.training = True
+        if not batch_norms:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.training = False
 
     def parameter_counts(self) -> dict[str, int]:
         """`total` and `trainable` parameters."""

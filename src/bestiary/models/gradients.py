@@ -183,7 +183,7 @@ class GradientLearner(NetworkLearner):
 
     def _loop(self) -> Loop:
         if self._activations is None or self._halves is None:
-            return Loop(self.classifier, self.classifier.classify, self.classifier.train_mode, depths=self._depths())
+            return Loop(self.classifier, self.classifier.classify, self._train_mode, depths=self._depths())
         tail, head = self._halves.tail.to(self._device), self.classifier.head
 
         def logits(activations: torch.Tensor) -> torch.Tensor:
@@ -191,7 +191,10 @@ class GradientLearner(NetworkLearner):
             return result
 
         network = nn.ModuleDict({"tail": tail, "head": head})
-        return Loop(network, logits, self.classifier.train_mode, depths=self._depths())
+        return Loop(network, logits, self._train_mode, depths=self._depths())
+
+    def _train_mode(self) -> None:
+        self.classifier.train_mode(batch_norms=self._config.batch_norm == "train")
 
     def _depths(self) -> dict[nn.Parameter, int]:
         """By parameter, how many stages it is below the head: 1 for the last stage."""
