@@ -133,9 +133,7 @@ def test_statistics_of_averaged_weights_are_those_of_the_images():
             network(part)
         between = network[0](values)
     torch.testing.assert_close(network[1].running_mean, between.mean(0))
-    torch.testing.assert_close(
-        network[1].running_var, torch.stack([part.var(0) for part in between.split(10)]).mean(0)
-    )
+    torch.testing.assert_close(network[1].running_var, torch.stack([part.var(0) for part in between.split(10)]).mean(0))
     assert network[1].momentum == 0.1
     assert not network[1].training
 
