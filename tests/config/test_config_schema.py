@@ -32,6 +32,7 @@ TYPOS = {
     "models.a.head": ("hiden", "hidden"),
     "models.a.optimizer": ("learning_rat", "learning_rate"),
     "models.a.schedule": ("factr", "factor"),
+    "models.a.average": ("decy", "decay"),
     "models.a.early_stopping": ("patience_epoch", "patience_epochs"),
     "models.a.augment": ("flips", "flip"),
     "models.a.activations": ("caches", "cache"),

@@ -90,6 +90,11 @@ def augment_text(config: Mapping[str, Any], run: ModelRecord) -> str:
     """The random changes to training images in words."""
     augment = config.get("augment") or {}
     parts = ["flip"] if augment.get("flip") else []
+    scale = augment.get("crop_scale") or (1.0, 1.0)
+    if tuple(scale) != (1.0, 1.0):
+        parts.append(f"crops of {setting(float(scale[0]))} to {setting(float(scale[1]))}")
+    if augment.get("mixup"):
+        parts.append(f"MixUp {setting(float(augment['mixup']))}")
     if augment.get("rotation_degrees"):
         parts.append(f"rotation up to {setting(float(augment['rotation_degrees']))}\u00b0")
     if parts and is_number(augment.get("views")) and augment["views"] > 1:
