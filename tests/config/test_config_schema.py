@@ -24,6 +24,7 @@ TYPOS = {
     "audit.pixels": ("siz_px", "size_px"),
     "split": ("test_fracton", "test_fraction"),
     "search": ("trails", "trials"),
+    "ensemble": ("chose", "choose"),
     "train": ("doubted_label", "doubted_labels"),
     "report": ("titel", "title"),
     "export": ("modle", "model"),
