@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from bestiary.config.ensemble_schema import EnsembleMember, compose
+from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.runs import composing
 from bestiary.runs.composing import choose_ensemble, read_candidates
-from bestiary.runs.ensemble_record import read_ensemble
+from bestiary.runs.ensemble_record import read_ensemble, with_ensemble
 from bestiary.runs.record import Logits, read_logits
 from bestiary.study.study import Study
 from tests.made_runs import Bench
@@ -169,3 +171,19 @@ def test_labels_of_test_and_train_have_no_part(bench: Bench) -> None:
     assert not isinstance(after, str)
     np.testing.assert_array_equal(before.chosen.shares, after.chosen.shares)
     np.testing.assert_array_equal(before.judged.ensemble, after.judged.ensemble)
+
+
+def test_a_model_of_that_name_is_the_users() -> None:
+    values = {"backbone": "tf_efficientnet_lite0"}
+    found = {
+        "kept": True,
+        "models": ["one"],
+        "config": compose(
+            (EnsembleMember(model="one", share=1.0, temperature=1.0, config=ModelConfig.model_validate(values)),)
+        ).model_dump(mode="json"),
+    }
+    config = StudyConfig.model_validate({"models": {"one": values}})
+    assert set(with_ensemble(config, found).models) == {"one", "ensemble"}
+    assert set(with_ensemble(config, {**found, "models": ["gone"]}).models) == {"one"}
+    own = StudyConfig.model_validate({"models": {"one": values, "ensemble": values}})
+    assert with_ensemble(own, found) == own

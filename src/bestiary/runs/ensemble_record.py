@@ -44,6 +44,6 @@ def with_ensemble(config: StudyConfig, found: Mapping[str, Any]) -> StudyConfig:
         found: what `ensemble.json` holds; empty: nothing.
     """
     mine = {name: model for name, model in config.models.items() if not model.kind.is_composed}
-    if is_asked(config) and found.get("kept") and set(found["models"]) <= set(mine):
+    if is_asked(config) and found.get("kept") and NAME not in mine and set(found["models"]) <= set(mine):
         mine[NAME] = ComposedModel.model_validate(found["config"])
     return config if mine == config.models else config.model_copy(update={"models": FrozenDict(mine)})
