@@ -17,6 +17,7 @@ from bestiary.deploy.card_facts import (
     CardFigure,
     ChoiceFacts,
     LabelFacts,
+    NetworkFacts,
     RefitFacts,
     SplitFacts,
     WeakClass,
@@ -41,9 +42,7 @@ AS_THEY_CAME = LabelFacts(relabelled=0, dropped=0, test_relabelled=0, test_dropp
 GEOMETRY = {"size_px": 224, "fit": "crop", "interpolation": "bicubic", "crop_fraction": 0.875}
 FACTS = CardFacts(
     model="probe",
-    backbones=("resnet18",),
-    weights="hub",
-    trainable="head",
+    networks=(NetworkFacts(("resnet18",), "hub", "head"),),
     parameters=11_181_642,
     parameters_trained=5_130,
     bestiary_version="0.1.0",
@@ -181,7 +180,18 @@ def test_the_card_states_each_fact_once(tmp_path):
     ],
 )
 def test_what_was_trained_is_told(trainable, words, tmp_path):
-    assert card_of(tmp_path, replace(FACTS, trainable=trainable)).text.count(words) == 1
+    facts = replace(FACTS, networks=(replace(FACTS.networks[0], trainable=trainable),))
+    assert card_of(tmp_path, facts).text.count(words) == 1
+
+
+def test_an_ensemble_names_its_members_and_how_each_was_trained(tmp_path):
+    members = (
+        NetworkFacts(("resnet18",), "hub", "last:1 stage", "tuned", 0.75),
+        NetworkFacts(("resnet18", "resnet34"), "hub", "head", "both", 0.25),
+    )
+    text = card_of(tmp_path, replace(FACTS, networks=members)).text
+    assert "75% of tuned: `resnet18`, weights `hub`, trainable: last:1 stage" in text
+    assert "25% of both: `resnet18` and `resnet34`, joined, weights `hub`, trainable: head" in text
 
 
 def test_limits_follow_from_the_facts(tmp_path):

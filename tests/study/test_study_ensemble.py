@@ -12,7 +12,7 @@ from scipy.special import softmax
 from bestiary.config.ensemble_schema import EnsembleMember, compose
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.runs import composing
-from bestiary.runs.composing import choose_ensemble, read_candidates
+from bestiary.runs.composing import Candidates, choose_ensemble, read_candidates
 from bestiary.runs.ensemble_record import read_ensemble, with_ensemble
 from bestiary.runs.record import Logits, read_logits
 from bestiary.study.study import Study
@@ -130,14 +130,17 @@ def complementary(bench: Bench, *, sure: float) -> dict[str, Logits]:
     return found
 
 
+def candidates_of(bench: Bench) -> Candidates:
+    snapshot, names = bench.snapshot, list(bench.models)
+    return read_candidates(
+        {name: snapshot.run(name) for name in names}, {name: snapshot.paths.run(name) for name in names}
+    )
+
+
 def test_models_that_are_wrong_elsewhere_win_together(bench: Bench) -> None:
     for name, logits in complementary(bench, sure=0.9).items():
         bench.add(name, val=0, test=0, logits=logits)
-    snapshot = bench.snapshot
-    candidates = read_candidates(
-        {name: snapshot.run(name) for name in bench.models}, {name: snapshot.paths.run(name) for name in bench.models}
-    )
-    found = choose_ensemble(candidates, bench.images, rounds=20)
+    found = choose_ensemble(candidates_of(bench), bench.images, rounds=20)
     assert not isinstance(found, str)
     assert found.kept, found.reason
     assert found.accuracy > found.best_accuracy + 0.2
@@ -147,11 +150,7 @@ def test_models_that_are_wrong_elsewhere_win_together(bench: Bench) -> None:
 def test_a_model_and_its_own_copy_do_not_win(bench: Bench) -> None:
     for name in ("one", "two"):
         bench.add(name, val=0.8, test=0.8)
-    snapshot = bench.snapshot
-    candidates = read_candidates(
-        {name: snapshot.run(name) for name in bench.models}, {name: snapshot.paths.run(name) for name in bench.models}
-    )
-    found = choose_ensemble(candidates, bench.images, rounds=20)
+    found = choose_ensemble(candidates_of(bench), bench.images, rounds=20)
     assert not isinstance(found, str)
     assert not found.kept
     assert found.reason
@@ -160,13 +159,9 @@ def test_a_model_and_its_own_copy_do_not_win(bench: Bench) -> None:
 def test_labels_of_test_and_train_have_no_part(bench: Bench) -> None:
     for name, logits in complementary(bench, sure=0.9).items():
         bench.add(name, val=0, test=0, logits=logits)
-    snapshot = bench.snapshot
-    candidates = read_candidates(
-        {name: snapshot.run(name) for name in bench.models}, {name: snapshot.paths.run(name) for name in bench.models}
-    )
     poisoned = bench.images.assign(label=bench.images["label"].where(bench.images["split"] == "val", "bat"))
-    before = choose_ensemble(candidates, bench.images, rounds=20)
-    after = choose_ensemble(candidates, poisoned, rounds=20)
+    before = choose_ensemble(candidates_of(bench), bench.images, rounds=20)
+    after = choose_ensemble(candidates_of(bench), poisoned, rounds=20)
     assert not isinstance(before, str)
     assert not isinstance(after, str)
     np.testing.assert_array_equal(before.chosen.shares, after.chosen.shares)

@@ -15,6 +15,7 @@ from bestiary.deploy.card_facts import (
     CardFigure,
     ChoiceFacts,
     LabelFacts,
+    NetworkFacts,
     RefitFacts,
     SplitFacts,
 )
@@ -62,13 +63,11 @@ def _front_matter(facts: CardFacts) -> str:
 def _body(facts: CardFacts) -> str:
     classes = ", ".join(f"`{_plain(name)}`" for name in facts.class_names)
     count = len(facts.class_names)
-    backbones = " and ".join(f"`{name}`" for name in facts.backbones)
-    joined = ", joined" if len(facts.backbones) > 1 else ""
     return f"""# {_plain(facts.model)}
 
 An image classifier for {count} classes: {classes}.
 
-{backbones}{joined}, weights `{_plain(Path(facts.weights).name)}`, trainable: {_trained(facts.trainable)}; \
+{_networks(facts.networks)}; \
 {facts.parameters:,} parameters, {facts.parameters_trained:,} of them trained. \
 Made with bestiary {facts.bestiary_version}.
 
@@ -108,6 +107,21 @@ Normalisation is inside.
 
 {_limits(facts)}
 """
+
+
+def _networks(networks: Sequence[NetworkFacts]) -> str:
+    """What it is made of: one network, or the members of an ensemble with their shares."""
+    if len(networks) == 1:
+        return _network(networks[0])
+    members = "; ".join(f"{one.share:.0%} of {_plain(one.model)}: {_network(one)}" for one in networks)
+    return f"An ensemble, the probabilities of its members weighted and added ({members})"
+
+
+def _network(network: NetworkFacts) -> str:
+    backbones = " and ".join(f"`{name}`" for name in network.backbones)
+    joined = ", joined" if len(network.backbones) > 1 else ""
+    weights = _plain(Path(network.weights).name)
+    return f"{backbones}{joined}, weights `{weights}`, trainable: {_trained(network.trainable)}"
 
 
 def _trained(trainable: str) -> str:

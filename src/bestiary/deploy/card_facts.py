@@ -122,13 +122,22 @@ class WeakClass:
 
 
 @dataclass(frozen=True)
+class NetworkFacts:
+    """What a network is made of: one, or a member of an ensemble with its share, in (0, 1]."""
+
+    backbones: tuple[str, ...]
+    weights: str
+    trainable: str
+    model: str = ""
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """All that a card states of one exported model."""
 
     model: str
-    backbones: tuple[str, ...]
-    weights: str
-    trainable: str
+    networks: tuple[NetworkFacts, ...]
     parameters: int
     parameters_trained: int
     bestiary_version: str
@@ -168,9 +177,7 @@ def card_facts(
     class_names = tuple(metrics["class_names"])
     return CardFacts(
         model=run.status.model,
-        backbones=backbones_of(model),
-        weights=model["weights"],
-        trainable=model["trainable"],
+        networks=_network_facts(model),
         parameters=metrics["parameters"]["total"],
         parameters_trained=metrics["parameters"]["trainable"],
         bestiary_version=run.status.bestiary_version,
@@ -195,6 +202,17 @@ def card_facts(
         folds=_fold_facts(run.status.model, comparison),
         refit=_refit_facts(refit),
     )
+
+
+def _network_facts(model: Mapping[str, Any]) -> tuple[NetworkFacts, ...]:
+    members = model.get("ensemble") or [{"model": "", "share": 1.0, "config": model}]
+    return tuple(
+        NetworkFacts(
+            backbones_of(member["config"]), member["config"]["weights"], member["config"]["trainable"],
+            member["model"], member["share"],
+        )
+        for member in members
+    )  # fmt: skip
 
 
 def _refit_facts(refit: Mapping[str, Any]) -> RefitFacts | None:

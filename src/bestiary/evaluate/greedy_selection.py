@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from bestiary.evaluate.calibration import best_temperature, log_losses
 from bestiary.evaluate.grouped_folds import grouped_folds, possible_folds
-from bestiary.evaluate.intervals import Interval
+from bestiary.evaluate.intervals import Interval, Z, grouped_error
 
 Logits = npt.NDArray[np.floating]
 LogProbabilities = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-_FOLDS, _Z = 5, 1.959963984540054
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,5 @@ def cross_fit(said: Sequence[Logits], labels: Labels, groups: Labels, *, rounds:
         ensemble[held_out] = mix(parts, chosen)
         single[held_out] = mix(parts, Selection(best, chosen.temperatures))
     difference = log_losses(single, labels) - log_losses(ensemble, labels)
-    mean, error = float(difference.mean()), _standard_error(difference, groups)
-    return CrossFitted(ensemble, single, Interval(mean, mean - _Z * error, mean + _Z * error), error)
-
-
-def _standard_error(values: npt.NDArray[np.float64], groups: Labels) -> float:
-    """Of a mean, groups taken as the units."""
-    sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=values - values.mean())
-    count = len(sums)
-    return float(np.sqrt((sums**2).sum() * count / max(count - 1, 1)) / len(values))
+    mean, error = float(difference.mean()), grouped_error(difference, groups)
+    return CrossFitted(ensemble, single, Interval(mean, mean - Z * error, mean + Z * error), error)

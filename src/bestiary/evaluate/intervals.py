@@ -34,6 +34,12 @@ class Interval:
         return asdict(self)
 
 
+def grouped_error(values: Reals, groups: npt.NDArray[np.int64]) -> float:
+    """The standard error of the mean of values `(n,)`, groups `(n,)` taken as the units (Liang and Zeger 1986)."""
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=values - values.mean())
+    return float(np.sqrt((sums**2).sum()) / len(values))
+
+
 def percentile_interval(value: float, resampled: Reals) -> Interval:
     """A figure with the percentile bootstrap interval (Efron 1979) of its resampled values `(resamples,)`.
 

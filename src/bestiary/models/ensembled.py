@@ -36,9 +36,8 @@ class EnsembleLearner:
             np.array([member.share for member in config.ensemble]),
             np.array([member.temperature for member in config.ensemble]),
         )
-        networks = [learner.classifier for learner in learners]
         self.classifier = Mixture(
-            [network for network in networks if isinstance(network, Classifier)],
+            [_network(learner) for learner in learners],
             places=config.places,
             shares=self._chosen.shares.tolist(),
             temperatures=self._chosen.temperatures.tolist(),
@@ -111,3 +110,8 @@ class EnsembleLearner:
             "preprocessings": [each.as_dict() for each in self.classifier.preprocessings],
             "weights": self._config.weights,
         }
+
+
+def _network(learner: Learner) -> Classifier:
+    assert isinstance(learner.classifier, Classifier)  # neither a baseline nor an ensemble is a member
+    return learner.classifier

@@ -20,6 +20,7 @@ from torch import nn
 
 from bestiary.evaluate.calibration import best_temperature, log_losses
 from bestiary.evaluate.grouped_folds import grouped_folds, possible_folds
+from bestiary.evaluate.intervals import grouped_error
 from bestiary.models.devices import seeded
 from bestiary.models.heads import Features, Head, Labels
 
@@ -253,8 +254,7 @@ def _has_risen(means: Sequence[float]) -> bool:
 
 def _is_as_good(difference: Losses, groups: Labels) -> bool:
     """Whether a mean difference is within its standard error, groups taken as the units."""
-    sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=difference - difference.mean())
-    return bool(difference.mean() <= np.sqrt((sums**2).sum()) / len(difference))
+    return bool(difference.mean() <= grouped_error(difference, groups))
 
 
 class _Part:

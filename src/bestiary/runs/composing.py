@@ -167,13 +167,18 @@ def write_run(
     members = [candidates.runs[member.model] for member in config.ensemble]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).unlink(missing_ok=True)  # what is overwritten from here on is no longer its
-    state = _state(config, candidates.folders)
+    state, environment = _state(config, candidates.folders), _environment(config, members)
     write_bytes(folder / MODEL, save(state))
     write_results(
         folder,
-        environment=_environment(config, members),
+        environment=environment,
         history=(),
-        fit=_fit(folder.name, config, members, found, state, candidates.class_names),
+        fit={
+            "model": folder.name,
+            "class_names": list(candidates.class_names),
+            "geometries": [each["geometry"] for each in environment["preprocessings"]],
+            **_fit(config, members, found, state),
+        },
         logits=_logits(candidates, found, images),
     )
     status = RunStatus(
@@ -206,21 +211,13 @@ def _environment(config: ComposedModel, members: list[RunRecord]) -> dict[str, A
 
 
 def _fit(
-    name: str,
-    config: ComposedModel,
-    members: list[RunRecord],
-    found: Found,
-    state: Mapping[str, npt.NDArray[Any]],
-    class_names: tuple[str, ...],
+    config: ComposedModel, members: list[RunRecord], found: Found, state: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, Any]:
-    environment = _environment(config, members)
     seconds: dict[str, float] = {}
     for run in members:
         for stage, spent in run.fit["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
     return {
-        "model": name,
-        "class_names": list(class_names),
         "parameters": {
             "total": sum(int(math.prod(one.shape)) for key, one in state.items() if not key.endswith(_NOT_PARAMETERS)),
             "trainable": sum(run.fit["parameters"]["trainable"] for run in members),
@@ -245,7 +242,6 @@ def _fit(
             ],
             "gain": asdict(found.judged.gain),
         },
-        "geometries": [each["geometry"] for each in environment["preprocessings"]],
     }
 
 

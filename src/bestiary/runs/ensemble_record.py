@@ -32,7 +32,7 @@ def read_ensemble(path: Path) -> dict[str, Any]:
 
 
 def is_asked(config: StudyConfig) -> bool:
-    """Whether a study looks for an ensemble; not over folds, in which each would be another."""
+    """Whether a study tries an ensemble; not over folds, in which each would be another."""
     return config.ensemble.choose == "auto" and not config.split.folds
 
 
