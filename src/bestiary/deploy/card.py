@@ -261,7 +261,11 @@ def _limits(facts: CardFacts) -> str:
         limits.append("Labels that nobody corrected were taken as they are. Wrong ones in test change the figures.")
     else:
         limits.append("Labels were taken as they came. Wrong ones in test change the figures.")
-    limits.append("A probability is the model's own; it has not been calibrated.")
+    limits.append(
+        "Each member was brought to its best temperature on validation; their mixture has not been calibrated."
+        if len(facts.networks) > 1
+        else "A probability is the model's own; it has not been calibrated."
+    )
     return "\n".join(f"- {limit}" for limit in limits)
 
 
@@ -275,8 +279,9 @@ def _interval(interval: Interval) -> str:
 
 def _base_model(facts: CardFacts) -> str | list[str] | None:
     """What the hub calls the weights; None where they are not the hub's."""
-    named = facts.weights in ("hub", "auto")
-    found = [f"timm/{name}" for name in facts.backbones if named and "." in name]
+    from_hub = [one for one in facts.networks if one.weights in ("hub", "auto")]
+    named = dict.fromkeys(f"timm/{name}" for one in from_hub for name in one.backbones if "." in name)
+    found = list(named)
     return found[0] if len(found) == 1 else found or None
 
 
