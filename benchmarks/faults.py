@@ -133,7 +133,12 @@ def _our_copies(evidence: Evidence) -> tuple[dict[str, list[str]], float]:
     pictures, features = evidence.statistics.grey, evidence.features
     start = time.perf_counter()
     table = find_duplicates(
-        evidence.images, pictures, features, colours=evidence.statistics.colours, load=evidence.pictures
+        evidence.images,
+        pictures,
+        features,
+        colours=evidence.statistics.colours,
+        load=evidence.pictures,
+        sides_px=evidence.sides_px,
     )
     seconds = time.perf_counter() - start
     paths = table.merge(evidence.images[["image_id", "path"]], on="image_id")
@@ -164,7 +169,12 @@ def _labels(folder: Path, kind: str, planted: Planted) -> list[Found]:
     labels = pd.Categorical(images["label"], categories=names).codes.astype(np.int64)
     wrong = images["path"].isin(planted.labels).to_numpy()
     clusters = find_duplicates(
-        images, evidence.statistics.grey, features, colours=evidence.statistics.colours, load=evidence.pictures
+        images,
+        evidence.statistics.grey,
+        features,
+        colours=evidence.statistics.colours,
+        load=evidence.pictures,
+        sides_px=evidence.sides_px,
     )
 
     start = time.perf_counter()

@@ -56,6 +56,7 @@ def clusters_of(evidence: Evidence) -> pd.DataFrame:
         evidence.features,
         colours=statistics.colours,
         load=evidence.pictures,
+        sides_px=evidence.sides_px,
     )
     return table.merge(evidence.images[["image_id", "path"]], on="image_id")
 

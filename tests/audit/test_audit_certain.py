@@ -62,6 +62,10 @@ def test_the_copy_of_a_frame_stands_out_among_the_frames_of_its_scene() -> None:
     assert (found["least"] > 0.83).all()
     together = found.groupby("cluster_id")["image_id"].apply(set)
     assert all(any(picture <= cluster for cluster in together) for picture in pictures)
+    # Pictures of 96 pixels show no finer detail: larger ones decide nothing.
+    coarse = find(colours=colours, sides_px=np.full(len(shots), 96))
+    pd.testing.assert_frame_equal(find(colours=colours, sides_px=np.full(len(shots), 260)), found)
+    assert not coarse.equals(found)
     colours[12] = 0.2, 0.6, 0.3  # of another colour
     assert find(colours=colours).set_index("image_id")["kind"].loc[["04", "12"]].eq("same_scene").all()
 

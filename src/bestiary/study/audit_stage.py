@@ -67,6 +67,7 @@ def make_clusters(work: Work, key: str) -> None:
         neighbours=evidence.neighbours,
         colours=evidence.statistics.colours,
         load=evidence.pictures,
+        sides_px=evidence.sides_px,
         progress=work.progress,
     )
     write_duplicates(work.paths.folder, clusters, fingerprint=key)

@@ -51,6 +51,11 @@ class Evidence:
         )
         return np.stack([squashed(image, SIDE) for image in read])
 
+    @property
+    def sides_px(self) -> npt.NDArray[np.int64]:
+        """Short sides of the images, `(n,)`."""
+        return self.images[["width_px", "height_px"]].min(axis=1).to_numpy(dtype=np.int64)
+
     @cached_property
     def features(self) -> Features | None:
         """`(n, d) float32`; None where the config asks for no backbone."""

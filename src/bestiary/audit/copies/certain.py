@@ -6,6 +6,7 @@ Frames of one camera, or exposures of one object, agree at 64 pixels as well as 
 on larger pictures (see `closer`), and both are asked for: another frame has noise of its own, so that less of its fine
 detail agrees; another exposure has another tone. A brightened copy is not distinguished from another exposure.
 
+Pictures of few pixels have no finer detail than 64 of them show: there larger ones say nothing (see `shows_more`).
 Larger pictures cost 10 ms a pair, so of each image only the nearest two others of its tone are looked at.
 """
 
@@ -22,6 +23,13 @@ MOST_APART = 4.0
 # Mean luminance of small pictures, of 255: a crop shows a little less, and so may be a little darker.
 _MEANS_APART = 10.0
 _NEAREST = 2
+# Twice the side of small pictures.
+_LEAST_SIDE_PX = 128
+
+
+def shows_more(sides_px: npt.NDArray[np.int64]) -> bool:
+    """Whether most images of a set, by their short sides `(n,)`, hold detail that small pictures do not show."""
+    return bool(len(sides_px)) and float(np.median(sides_px)) >= _LEAST_SIDE_PX
 
 
 def certain_pairs(pictures: Pictures, pairs: Pairs, similarity: Values, load: Loader) -> npt.NDArray[np.bool_]:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from bestiary.audit.copies.alignment import Pairs, Pictures, Values
 from bestiary.audit.copies.candidates import candidate_pairs
-from bestiary.audit.copies.certain import certain_pairs
+from bestiary.audit.copies.certain import certain_pairs, shows_more
 from bestiary.audit.copies.closer import Loader
 from bestiary.audit.copies.kinds_of_copies import SAME_PICTURE, SAME_SCENE, Colours, colours_agree, kinds
 from bestiary.audit.copies.medoids import around_medoids
@@ -45,6 +45,7 @@ def find_duplicates(
     neighbours: Neighbours | None = None,
     colours: Colours | None = None,
     load: Loader | None = None,
+    sides_px: npt.NDArray[np.int64] | None = None,
     progress: Progress = SILENT,
 ) -> pd.DataFrame:
     """The clusters of copies among images.
@@ -55,6 +56,7 @@ def find_duplicates(
         features: `(n, d) float32`; without them only pairs with close hashes are candidates.
         colours: `(n, 3)`, see `kinds_of_copies.kinds`.
         load: gives larger pictures of rows, `(k, 192, 192) uint8` (see `closer`); without, 64 pixels must do.
+        sides_px: short sides `(n,)`, which say whether larger pictures show more; without, they do.
         neighbours: of the features, ten or more an image; found here where they are not given.
         progress: counts the pairs compared.
 
@@ -80,7 +82,7 @@ def find_duplicates(
         compare=lambda further: similarities(pictures, further),
         least=least,
     )
-    if larger is not None and least > LEAST_SIMILARITY:
+    if larger is not None and least > LEAST_SIMILARITY and (sides_px is None or shows_more(sides_px)):
         certain = certain_pairs(pictures, pairs, similarity, larger)
         if colours is not None:
             number = np.repeat(np.arange(len(pairs)), 2)
@@ -183,7 +185,7 @@ def duplicate_groups(table: pd.DataFrame, image_ids: pd.Series) -> npt.NDArray[n
 
 def duplicates_fingerprint(images: pd.DataFrame, settings: object) -> str:
     """Changes with the images' contents and with what features are compared; not with labels."""
-    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 9"])
+    return hash_of([images[["image_id", "sha256"]].to_numpy().tolist(), settings, "rules 10"])
 
 
 def write_duplicates(study_dir: Path, table: pd.DataFrame, *, fingerprint: str) -> None:
