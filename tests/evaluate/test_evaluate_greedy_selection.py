@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 
 from bestiary.evaluate import greedy_selection
 from bestiary.evaluate.calibration import best_temperature, log_losses
-from bestiary.evaluate.greedy_selection import Selection, cross_fit, mix, select_greedily
+from bestiary.evaluate.greedy_selection import Selection, cross_fit, mix, select_greedily, why_left_out
 
 CLASSES = 4
 
@@ -128,3 +128,33 @@ def test_a_class_that_cannot_be_stays_impossible() -> None:
     assert np.isneginf(mixed[:, 3]).all()
     np.testing.assert_allclose(logsumexp(mixed, axis=1), 0, atol=1e-9)
     np.testing.assert_allclose(log_softmax(mixed[:, :3], axis=1), mixed[:, :3], atol=1e-9)
+
+
+def verdict(parts: list[np.ndarray], labels: np.ndarray) -> str:
+    judged = cross_fit(parts, labels, np.arange(len(labels)), rounds=50, seed=0)
+    assert judged is not None
+    return why_left_out(select_greedily(parts, labels, rounds=50), judged, parts, labels)
+
+
+def test_an_ensemble_that_gains_wins() -> None:
+    labels = some_labels(400)
+    assert verdict([said(labels, seed=seed) for seed in range(4)], labels) == ""
+
+
+def test_a_lower_log_loss_does_not_win_over_a_model_that_ranks_before_it() -> None:
+    labels = some_labels(400)
+    parts = [said(labels, seed=seed) for seed in range(4)]
+    judged = cross_fit(parts, labels, np.arange(400), rounds=50, seed=0)
+    assert judged is not None
+    # A model that is as often right as the ensemble, and whose own log loss is lower.
+    rival = judged.ensemble.copy()
+    rival[rival.argmax(axis=1) == labels] *= 3.0
+    chosen = select_greedily(parts, labels, rounds=50)
+    assert why_left_out(chosen, judged, parts, labels) == ""
+    assert "of one model they are" in why_left_out(chosen, judged, [*parts, rival], labels)
+
+
+def test_models_alike_are_left_out_with_the_reason() -> None:
+    labels = some_labels(200)
+    one = said(labels, seed=0)
+    assert verdict([one, one], labels)

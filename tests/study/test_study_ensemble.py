@@ -40,7 +40,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(*arguments: Any, **options: Any) -> Any:
         found = real(*arguments, **options)
         chosen = replace(found.chosen, shares=np.array([0.75, 0.25]))
-        return replace(found, kept=True, reason="", chosen=chosen)
+        return replace(found, reason="", chosen=chosen)
 
     monkeypatch.setattr(composing, "choose_ensemble", choose)
 

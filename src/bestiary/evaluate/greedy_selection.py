@@ -99,6 +99,45 @@ def mix(said: Sequence[Logits], chosen: Selection) -> LogProbabilities:
     return np.asarray(logsumexp(np.stack(parts), axis=0))
 
 
+def why_left_out(chosen: Selection, judged: CrossFitted, said: Sequence[Logits], labels: Labels) -> str:
+    """Why an ensemble does not win; empty where it does.
+
+    It wins where its log loss is lower than that of the best single model, chosen in the same folds, by more than one
+    standard error, and where it ranks before every model: by accuracy, then by log loss.
+
+    Args:
+        chosen: on all of the images.
+        judged: cross-fitted on them.
+        said: logits `(n, class_count)` of each model.
+        labels: `(n,) int64`.
+    """
+    if int((chosen.shares > 0).sum()) < 2:
+        return "one model alone has the lowest log loss on val"
+    if not judged.gain.value > judged.error:
+        than = f"{abs(judged.gain.value):.4f} {'lower' if judged.gain.value > 0 else 'higher'}"
+        return (
+            f"its log loss on val, cross-fitted, is {than} than that of the best single model, and the standard error "
+            f"is {judged.error:.4f}"
+        )
+    own, best = _rank(judged.ensemble, labels), min(_rank(one, labels) for one in said)
+    if own < best:
+        return ""
+    return (
+        f"on val, cross-fitted, its accuracy is {-own[0]:.4f} and its log loss {own[1]:.4f}; of one model they are "
+        f"{-best[0]:.4f} and {best[1]:.4f}"
+    )
+
+
+def accuracy_of(said: Logits, labels: Labels) -> float:
+    """The share of images whose most probable class is theirs."""
+    return float((said.argmax(axis=1) == labels).mean())
+
+
+def _rank(said: Logits, labels: Labels) -> tuple[float, float]:
+    """As models are ranked: the lower the better."""
+    return -accuracy_of(said, labels), float(log_losses(said, labels).mean())
+
+
 def cross_fit(said: Sequence[Logits], labels: Labels, groups: Labels, *, rounds: int, seed: int) -> CrossFitted | None:
     """Choose on some of the images, say it of the others, in stratified folds that keep groups together.
 

@@ -25,7 +25,15 @@ from bestiary.config.ensemble_schema import (
     member_prefix,
     read_model,
 )
-from bestiary.evaluate.greedy_selection import CrossFitted, Selection, cross_fit, mix, select_greedily
+from bestiary.evaluate.greedy_selection import (
+    CrossFitted,
+    Selection,
+    accuracy_of,
+    cross_fit,
+    mix,
+    select_greedily,
+    why_left_out,
+)
 from bestiary.runs.environment import package_versions
 from bestiary.runs.evaluation import class_numbers, group_numbers, logits_of
 from bestiary.runs.record import (
@@ -78,24 +86,23 @@ class Found:
         judged: cross-fitted.
         accuracy: of the ensemble on val, cross-fitted.
         best_accuracy: the highest of a single model on val.
-        kept: whether the ensemble wins.
-        reason: why it does not; empty where it does.
+        reason: why the ensemble does not win; empty where it does.
     """
 
     chosen: Selection
     judged: CrossFitted
     accuracy: float
     best_accuracy: float
-    kept: bool
     reason: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the ensemble wins."""
+        return not self.reason
 
 
 def choose_ensemble(candidates: Candidates, images: pd.DataFrame, *, rounds: int, seed: int = 0) -> Found | str:
-    """Choose on val, and say whether the ensemble wins.
-
-    It does where its cross-fitted log loss is lower than that of the best single model, chosen and brought to its best
-    temperature in the same folds, by more than one standard error, and where it is right on no fewer images than the
-    model that is right on most.
+    """Choose on val, and say whether the ensemble wins (see `greedy_selection.why_left_out`).
 
     Args:
         candidates: two or more.
@@ -113,24 +120,9 @@ def choose_ensemble(candidates: Candidates, images: pd.DataFrame, *, rounds: int
     if judged is None:
         return "the validation images leave no two folds to choose by"
     chosen = select_greedily(said, labels, rounds=rounds)
-    accuracy = _accuracy(judged.ensemble, labels)
-    best = max(_accuracy(one, labels) for one in said)
-    if int((chosen.shares > 0).sum()) < 2:
-        reason = "one model alone has the lowest log loss on val"
-    elif not judged.gain.value > judged.error:
-        reason = (
-            f"its log loss on val, cross-fitted, is {judged.gain.value:.4f} lower than that of the best single model, "
-            f"and the standard error is {judged.error:.4f}"
-        )
-    elif accuracy < best:
-        reason = f"its accuracy on val, cross-fitted, is {accuracy:.4f}, and that of a single model {best:.4f}"
-    else:
-        reason = ""
-    return Found(chosen, judged, accuracy, best, not reason, reason)
-
-
-def _accuracy(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
+    best = max(accuracy_of(one, labels) for one in said)
+    reason = why_left_out(chosen, judged, said, labels)
+    return Found(chosen, judged, accuracy_of(judged.ensemble, labels), best, reason)
 
 
 def config_of(candidates: Candidates, chosen: Selection) -> ComposedModel:

@@ -13,7 +13,7 @@ from bestiary.runs.record import RunRecord, is_whole, logits_digest, read_status
 from bestiary.store.hashing import fingerprint
 from bestiary.study.work import Work
 
-_RULES = "ensemble 1"
+_RULES = "ensemble 2"
 
 
 def _candidates(work: Work) -> tuple[dict[str, RunRecord], dict[str, Path]]:
