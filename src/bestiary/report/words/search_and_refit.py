@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bestiary.report.study_view import value
-from bestiary.report.words.wording import Sentence, counted, is_number, listed, percent
+from bestiary.report.words.wording import Sentence, counted, decimal, is_number, listed, percent
 
 
 def searched(search: Mapping[str, Any], winner: Mapping[str, Any] | None) -> Sentence | None:
@@ -47,8 +47,8 @@ def ensembled(ensemble: Mapping[str, Any]) -> Sentence | None:
     return Sentence(
         "Ensemble",
         f"The probabilities of {listed(members)} are weighted and added, as greedy selection from {tried} chose on "
-        f"{images}. Its log loss on validation images that had no part in choosing the shares is {gain['value']:.4f} "
-        f"lower than that of the best single model (95\u00a0% interval {gain['low']:.4f} to {gain['high']:.4f}). Its "
+        f"{images}. Its log loss on validation images that had no part in choosing the shares is {decimal(gain['value'], 4)} "
+        f"lower than that of the best single model (95\u00a0% interval {decimal(gain['low'], 4)} to {decimal(gain['high'], 4)}). Its "
         "validation figures are cross-fitted in the same way.",
     )
 
