@@ -18,9 +18,9 @@ def test_one_that_is_kept_names_shares_and_gain() -> None:
 def test_one_that_is_left_out_says_why() -> None:
     said = ensembled({"kept": False, "reason": "one model alone has the lowest log loss on val", **JUDGED})
     assert said is not None
-    text = said.text.replace("\u00a0", " ")
-    assert text == (
-        "One of 3 models was tried on 100 validation images and left out: one model alone has the lowest log loss on val."
+    assert said.text.replace("\u00a0", " ") == (
+        "One of 3 models was tried on 100 validation images and left out: one model alone has the lowest log loss on "
+        "val."
     )
 
 

@@ -43,12 +43,12 @@ def ensembled(ensemble: Mapping[str, Any]) -> Sentence | None:
     if not ensemble["kept"]:
         return Sentence("Ensemble", f"One of {tried} was tried on {images} and left out: {ensemble['reason']}.")
     members = [f"{percent(one['share'])} {one['model']}" for one in ensemble["config"]["ensemble"]]
-    gain = ensemble["gain"]
+    gain, low, high = (decimal(ensemble["gain"][name], 4) for name in ("value", "low", "high"))
     return Sentence(
         "Ensemble",
         f"The probabilities of {listed(members)} are weighted and added, as greedy selection from {tried} chose on "
-        f"{images}. Its log loss on validation images that had no part in choosing the shares is {decimal(gain['value'], 4)} "
-        f"lower than that of the best single model (95\u00a0% interval {decimal(gain['low'], 4)} to {decimal(gain['high'], 4)}). Its "
+        f"{images}. Its log loss on validation images that had no part in choosing the shares is {gain} lower than "
+        f"that of the best single model (95\u00a0% interval {low} to {high}). Its "
         "validation figures are cross-fitted in the same way.",
     )
 
