@@ -95,6 +95,10 @@ class StudyPaths:
         return self.runs / model
 
     @property
+    def race(self) -> Path:
+        return self.folder / "race.json"
+
+    @property
     def search(self) -> Path:
         return self.folder / "search.json"
 

@@ -24,7 +24,7 @@ from bestiary.study.study import Study
 # In the groups and in the order of `bestiary --help`.
 GROUPS = {
     "The whole study": ["study", "demo"],
-    "Stage by stage": ["init", "index", "audit", "split", "search", "train", "compare", "report", "export"],
+    "Stage by stage": ["init", "index", "audit", "split", "race", "search", "train", "compare", "report", "export"],
     "The data": ["fetch", "review", "apply"],
     "Models": ["predict", "recipes"],
     "This machine": ["doctor", "cache"],

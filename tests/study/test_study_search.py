@@ -1,6 +1,7 @@
 """The search as part of a study: finalists become models, and what has no part in it changes nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from bestiary.cli.main import run
 from bestiary.cli.options import seconds_of
 from bestiary.config.recipes import load_config
 from bestiary.errors import UsageError
+from bestiary.runs.race_record import read_race
 from bestiary.runs.search import searching
 from bestiary.runs.search_record import read_search
-from bestiary.study import search_stage
+from bestiary.study import budget
 from bestiary.study.study import Study
 
 CONFIG = {
@@ -66,6 +68,16 @@ def test_the_report_says_how_many_were_tried(study: Study) -> None:
     assert "5 heads were tried in 5 folds of 18 training images" in report.replace("\u00a0", " ")
 
 
+def test_the_report_draws_accuracy_against_seconds_for_backbones_and_joins(study: Study) -> None:
+    page = (study.path / "report.html").read_text(encoding="utf-8").replace("\u00a0", " ").replace("<wbr>", "")
+    report = " ".join(page.split())
+    assert "Out of fold, on 18 training images" in report
+    assert "tf_efficientnet_lite0 + tf_efficientnet_lite1" in report
+    assert "on the Pareto front" in report
+    assert "Accuracy against seconds, numbered as in the table" in report
+    assert "More time" in report
+
+
 def test_run_again_nothing_is_judged_and_nothing_is_fitted(
     study: Study, judged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,16 +88,16 @@ def test_run_again_nothing_is_judged_and_nothing_is_fitted(
 
 def test_a_test_label_has_no_part_in_it_and_a_train_label_has(photos: Path, tmp_path: Path, judged: list[str]) -> None:
     study = Study.create(photos, tmp_path / "study", config=CONFIG)
-    study.run()
+    study.search()
     before = len(judged)
     assert before == 5
     images = study.images[study.images["label"] == "bar"].set_index("split")
     for side in ("test", "val"):
         study.decide(images.loc[side, "path"].iloc[0], "relabel", "disc")
-        study.run()
+        study.search()
         assert len(judged) == before, side
     study.decide(images.loc["train", "path"].iloc[0], "relabel", "disc")
-    study.run()
+    study.search()
     assert len(judged) == before + 5
 
 
@@ -112,7 +124,7 @@ def test_weights_that_cannot_be_had_leave_the_other_backbones(photos: Path, tmp_
     study = Study.create(photos, tmp_path / "study", config=config)
     table = study.search()
     assert set(table["backbones"]) == {"tf_efficientnet_lite0"}
-    left_out = {row["name"]: row["reason"] for row in read_search(study.path / "search.json")["backbones"]}
+    left_out = {row["name"]: row["reason"] for row in read_race(study.path / "race.json")["backbones"]}
     assert left_out["tf_efficientnet_lite0"] == ""
     assert "resnet10t" in left_out["resnet10t"]
 
@@ -147,9 +159,9 @@ def test_backbones_whose_features_do_not_fit_in_the_time_are_left_out(
 
     real = features_of_space.SpaceFeatures.cost
 
-    def dear(self, members):
-        cost = real(self, members)
-        return features_of_space.Cost(100, 1e6, cost.licence) if members[0].backbone.endswith("lite1") else cost
+    def dear(self, members, **kwargs):
+        cost = real(self, members, **kwargs)
+        return replace(cost, images=100, seconds=1e6) if members[0].backbone.endswith("lite1") else cost
 
     monkeypatch.setattr(features_of_space.SpaceFeatures, "cost", dear)
     config = {**CONFIG, "search": {**CONFIG["search"], "budget_s": 300.0}}
@@ -160,17 +172,16 @@ def test_backbones_whose_features_do_not_fit_in_the_time_are_left_out(
 def test_a_budget_that_ends_before_the_search_still_gives_report_and_model(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_stage, "refuse_short_budget", lambda work, key: None)
-    monkeypatch.setattr(search_stage, "_AFTER_S", 1e6)
+    monkeypatch.setattr(budget, "_AFTER_S", 1e6)
     models = {"lite0": {"backbone": "tf_efficientnet_lite0", "pixels": {"size_px": 64}}}
-    config = {**CONFIG, "models": models, "search": {**CONFIG["search"], "trials": 0, "budget_s": 60.0}}
+    config = {**CONFIG, "models": models, "search": {**CONFIG["search"], "trials": 2, "budget_s": 60.0}}
     study = Study.create(photos, tmp_path / "study", config=config)
     result = study.run()
     assert result.winner == "lite0"
     report = " ".join(result.report.read_text(encoding="utf-8").split())
     assert "It found nothing: " in report
     assert read_search(study.path / "search.json")["key"] == "", "the next call tries again"
-    monkeypatch.setattr(search_stage, "_AFTER_S", 0.0)
+    monkeypatch.setattr(budget, "_AFTER_S", 0.0)
     assert {"search-1", "lite0"} <= set(Study.open(study.path).run().comparison["model"])
 
 

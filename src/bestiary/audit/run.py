@@ -28,7 +28,6 @@ from bestiary.audit.class_names import find_similar_names
 from bestiary.audit.copies.clusters import duplicate_groups
 from bestiary.audit.copies.copy_findings import copy_findings, count_copies
 from bestiary.audit.findings import Finding, findings_table
-from bestiary.audit.fold_dealer import FoldDealer
 from bestiary.audit.gates import why_no_gain, why_no_outliers, why_no_shortcuts
 from bestiary.audit.issues import ISSUES, is_about_copies
 from bestiary.audit.labels.gate import SMALL_NOISE, probe_skill, why_noise_is_not_stated, why_not_judged
@@ -96,8 +95,7 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
     found = [*find_unread(subject.index), *find_rare(subject.index), *find_similar_names(images["label"])]
     with clock.part("copies"):
         found += copy_findings(images, subject.clusters, use_given=split.use_given)
-    dealer = FoldDealer()
-    seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names, dealer)
+    seen = None if subject.features is None else _Seen(subject, subject.features, groups, class_names)
     summary: dict[str, Any] = {"labels": None, "leakage": None}
     # Parts run on one thread; half of the work runs beside the other half. One limit around all: each part's own would
     # put back what it found, which may be another's.
@@ -109,7 +107,6 @@ def run_audit(subject: Subject, config: AuditConfig, split: SplitConfig, *, prog
             groups,
             class_names=class_names,
             seed=config.seed,
-            dealer=dealer,
         )
         kept_outliers, odd = answered(subject.decisions, "outlier"), list[Finding]()
         outliers = None if seen is None else beside.submit(_find_outliers, seen, kept_outliers)
@@ -173,12 +170,10 @@ class _Seen:
         features: Features,
         groups: npt.NDArray[np.int64],
         class_names: list[str],
-        dealer: FoldDealer,
     ) -> None:
         self.images, self.features, self.groups, self.class_names = subject.images, features, groups, class_names
         self.labels = pd.Categorical(self.images["label"], categories=class_names).codes.astype(np.int64)
         self.neighbours = subject.neighbours or nearest(features)
-        self.dealer = dealer
 
 
 def _find_outliers(seen: _Seen, kept: frozenset[str]) -> list[Finding]:
@@ -256,7 +251,6 @@ def _probed(
         folds=config.folds,
         seed=config.seed,
         c=c,
-        dealer=seen.dealer,
         progress=progress,
     )
     confirmed = _confirmed(seen, judged, kept)

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bestiary.audit.findings import Finding, Severity
-from bestiary.audit.fold_dealer import FoldDealer
 from bestiary.audit.quality.image_statistics import ImageStatistics
+from bestiary.evaluate.grouped_folds import grouped_folds
 
 Family = Literal["size", "format", "brightness", "borders", "all"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -73,7 +73,6 @@ def find_shortcuts(
     *,
     class_names: Sequence[str],
     seed: int,
-    dealer: FoldDealer | None = None,
 ) -> tuple[list[Finding], list[dict[str, Any]]]:
     """Classes that metadata alone gives away.
 
@@ -83,7 +82,6 @@ def find_shortcuts(
         groups: `(n,)`; images of one group are never on both sides of a fold.
         class_names: those with fewer than 20 groups are left out.
         seed: of the folds, of the trees, and of the 10,000 images that are drawn where there are more.
-        dealer: of folds, where other parts ask for the same.
 
     Returns:
         One finding a class at most, of the family that separates it best; `all` only where no single one does. And for
@@ -96,7 +94,7 @@ def find_shortcuts(
     if len(judged) < 2:
         return [], []
     y, groups = np.searchsorted(judged, labels[rows].astype(str)), groups[rows]
-    folds = (dealer or FoldDealer()).deal(y, groups, folds=_FOLDS, seed=seed)
+    folds = grouped_folds(y, groups, folds=_FOLDS, seed=seed)
     sizes = np.array([len(np.unique(groups[y == number])) for number in range(len(judged))])
     families = _families(images.iloc[rows], statistics.values.iloc[rows])
     separations: dict[str, list[_Separation]] = {name: [] for name in judged}

@@ -266,6 +266,28 @@ def relative(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
+def print_race(race: "pd.DataFrame", study: Path) -> None:
+    """Backbones as they stand at the end of a race, and what goes on with those left."""
+    rows = [
+        (
+            row.backbone,
+            row.licence or "not stated",
+            f"{row.images:,}" if row.images else "",
+            f"{row.accuracy:.4f}" if row.images else "",
+            f"{row.loss:.4f}" if row.images else "",
+            "" if math.isnan(row.a_thousand_s) else f"{row.a_thousand_s:.1f}",
+            "out" if row.reason else "",
+        )
+        for row in race.itertuples()
+    ]
+    titles = ("backbone", "licence", "images", "accuracy", "loss", "s per 1,000", "")
+    print_table(titles, rows, numbers=["images", "accuracy", "loss", "s per 1,000"])
+    for row in race[race["reason"] != ""].itertuples():
+        print(f"{row.backbone} is out: {row.reason}")
+    print("\nlinear probes, out of fold on training images")
+    print(f"`bestiary search {relative(study)}` goes on with those left")
+
+
 def print_heads(heads: "pd.DataFrame", *, rows: int = 10) -> None:
     """The heads that a search tried to the end, the best first: out-of-fold figures on train, and settings."""
     shown = [

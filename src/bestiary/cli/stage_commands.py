@@ -51,6 +51,24 @@ def split(study: Folder, redraw: Redraw = False, as_json: Json = False, quiet: Q
     show_result(table, as_json, lambda _: print_table(("split", "images"), rows, numbers=["images"]))
 
 
+@stage_app.command(epilog="Example: bestiary race my-study --backbone resnet50 --budget 10m", rich_help_panel=STAGES)
+def race(
+    study: Folder,
+    backbones: Annotated[
+        list[str] | None, typer.Option("--backbone", help="A timm architecture. Repeatable; default: the study's.")
+    ] = None,
+    budget: Budget = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time backbones and let them race on samples of the training images; `search` goes on with those left."""
+    from bestiary.cli.printing import print_race
+
+    budget_s = None if budget is None else seconds_of(budget)
+    table = open_study(study, quiet).race(backbones=backbones or (), budget_s=budget_s)
+    show_result(table, as_json, lambda found: print_race(found, study))
+
+
 @stage_app.command(epilog="Example: bestiary search my-study --trials 200", rich_help_panel=STAGES)
 def search(
     study: Folder,

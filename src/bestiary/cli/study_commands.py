@@ -219,6 +219,8 @@ def _check_backbones(config: "StudyConfig", models: Sequence[str], *, of_recipe:
     by_name = [model for model in config.models.values() if model.trainable_modules]
     if config.audit.enabled:
         asked.append(config.audit.backbone)
+    if config.search.asked:
+        asked += config.search.backbones
     known = (NO_BACKBONE, SIMPLE_CNN, *reserved_names(), *PACKAGED_BACKBONES)
     # timm takes seconds to import; the shipped recipes without a network go without it.
     asked = [name for name in asked if name not in known]

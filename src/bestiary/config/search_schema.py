@@ -26,6 +26,9 @@ class SearchConfig(Section):
     backbones: Annotated[tuple[str, ...], Field(min_length=1), Several] = Field(
         PACKAGED_BACKBONES, description="frozen timm architectures, tried alone and joined"
     )
+    race: bool = Field(
+        True, description="of backbones that lose on a sample of the training images no further features are made"
+    )
     joins: Annotated[int, Field(ge=1, le=8)] = Field(3, description="at most so many backbones joined")
     crops: Annotated[tuple[Crop, ...], Field(min_length=1), Several] = Field(
         (1.0,), description="of pixels.crop_fraction"

@@ -8,7 +8,6 @@ No label of validation or test is seen here, so that both say what the whole rec
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from bestiary.evaluate.calibration import best_temperature, log_losses
 from bestiary.evaluate.grouped_folds import grouped_folds, possible_folds
 from bestiary.evaluate.intervals import grouped_error
 from bestiary.models.devices import seeded
+from bestiary.models.folded_regression import FoldedRegression
 from bestiary.models.heads import Features, Head, Labels
 
 # Inverse L2 strengths, for features of unit variance, strongest first: three a decade, from 1e-5 to 100. The search
@@ -81,6 +82,23 @@ class Strength:
             "accuracy": self.accuracy if self.tried else None,
             "chosen_on": {"images": self.images, "folds": self.folds, "repeats": self.repeats},
         }
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What probes of the strength taken say of the training images that they were not fitted on.
+
+    Attributes:
+        strength: how it was chosen.
+        judged: whether some fold judged the image, `(n,) bool`.
+        losses: log loss in nats of the judged images, `(judged,) float64`, the mean over repeats.
+        right: how often the judged images were right, `(judged,) float64` in [0, 1].
+    """
+
+    strength: Strength
+    judged: npt.NDArray[np.bool_]
+    losses: Losses
+    right: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -184,36 +202,72 @@ def choose_strength(
         seed: of the folds.
         on_step: told after each strength.
     """
+    found = judge_out_of_fold(
+        views, labels, groups, class_count=class_count, balanced=balanced, seed=seed, on_step=on_step
+    )
+    return found.strength if found else Strength()
+
+
+def judge_out_of_fold(
+    views: Sequence[Features],
+    labels: Labels,
+    groups: Labels,
+    *,
+    class_count: int,
+    balanced: bool = False,
+    seed: int = 0,
+    repeats: int = _MOST_REPEATS,
+    threads: int = 2,
+    on_step: Callable[[str], None] = lambda note: None,
+) -> OutOfFold | None:
+    """As `choose_strength`, image by image; None where the images leave no two folds.
+
+    Folds of few images are dealt anew, at most `repeats` times. Who has another process at work says `threads = 1`.
+    """
     count = len(labels)
     folds = possible_folds(labels, groups, folds=_FOLDS)
     if folds < 2:
-        return Strength()
-    repeats = min(_MOST_REPEATS, math.ceil(_JUDGEMENTS / count))
+        return None
+    repeats = min(repeats, math.ceil(_JUDGEMENTS / count))
     views = _compact(views)
-    parts = [
-        _Part(views, labels, fitted, held_out, balanced=balanced)
+    dealt = [
+        fold
         for repeat in range(repeats)
-        for fitted, held_out in grouped_folds(labels, groups, folds=folds, seed=seed + repeat)
+        for fold in grouped_folds(labels, groups, folds=folds, seed=seed + repeat)
+        if len(np.unique(labels[fold[0]])) > 1
     ]
-    parts = [part for part in parts if part.judges]
+    # Of the images that a fold holds out, those whose class it has seen.
+    parts = [(fitted, held_out[np.isin(labels[held_out], labels[fitted])]) for fitted, held_out in dealt]
+    parts = [(fitted, held_out) for fitted, held_out in parts if len(held_out)]
     if not parts:
-        return Strength()
-    judged = np.concatenate([part.judged for part in parts])
+        return None
+    regression = FoldedRegression(
+        np.concatenate(views),
+        np.tile(labels, len(views)),
+        [np.concatenate([fitted + number * count for number in range(len(views))]) for fitted, _ in parts],
+        class_count=class_count,
+        balanced=balanced,
+    )
+    judged = np.concatenate([held_out for _, held_out in parts])
     times = np.bincount(judged, minlength=count)
     known = times > 0
+
+    def by_image(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.bincount(judged, weights=values, minlength=count)[known] / times[known])
+
     losses: dict[float, Losses] = {}
     temperatures: dict[float, float] = {}
-    accuracies: dict[float, float] = {}
+    right: dict[float, npt.NDArray[np.float64]] = {}
 
     def judge(c: float) -> None:
-        logits = np.concatenate(list(pool.map(lambda part: part.logits(c, class_count), parts)))
+        regression.fit(c)
+        logits = np.concatenate([regression.logits(number, held_out) for number, (_, held_out) in enumerate(parts)])
         temperatures[c] = best_temperature(logits, labels[judged])
-        accuracies[c] = float((logits.argmax(axis=1) == labels[judged]).mean())
-        loss = log_losses(logits / temperatures[c], labels[judged])
-        losses[c] = np.bincount(judged, weights=loss, minlength=count)[known] / times[known]
+        right[c] = by_image(logits.argmax(axis=1) == labels[judged])
+        losses[c] = by_image(log_losses(logits / temperatures[c], labels[judged]))
         on_step(f"C {c:g}, out-of-fold loss {losses[c].mean():.4f}")
 
-    with _quiet_on_one_thread(), ThreadPoolExecutor(2) as pool:
+    with threadpool_limits(threads):
         for way in (PROBE_C[_FIRST:], PROBE_C[_FIRST::-1]):
             for place, c in enumerate(way):
                 if c not in losses:
@@ -222,16 +276,17 @@ def choose_strength(
                     break
     best = min(losses, key=lambda c: float(losses[c].mean()))
     as_good = tuple(c for c in sorted(losses) if _is_as_good(losses[c] - losses[best], groups[known]))
-    return Strength(
+    strength = Strength(
         c=as_good[0],
         temperature=temperatures[as_good[0]],
         tried={c: float(losses[c].mean()) for c in sorted(losses)},
         as_good=as_good,
-        accuracy=accuracies[as_good[0]],
+        accuracy=float(right[as_good[0]] @ times[known] / len(judged)),
         images=int(known.sum()),
         folds=folds,
         repeats=repeats,
     )
+    return OutOfFold(strength, known, losses[as_good[0]], right[as_good[0]])
 
 
 def _compact(views: Sequence[Features]) -> Sequence[Features]:
@@ -257,31 +312,6 @@ def _is_as_good(difference: Losses, groups: Labels) -> bool:
     return bool(difference.mean() <= grouped_error(difference, groups))
 
 
-class _Part:
-    """One fold: a regression that goes on from strength to strength, and the images that it judges."""
-
-    def __init__(
-        self, views: Sequence[Features], labels: Labels, fitted: Labels, held_out: Labels, *, balanced: bool
-    ) -> None:
-        self._classes = np.unique(labels[fitted])
-        self.judged = held_out[np.isin(labels[held_out], self._classes)]
-        self.judges = len(self.judged) > 0 and len(self._classes) > 1
-        self._views, self._fitted, self._labels = views, fitted, labels
-        self._model = _regression(balanced).set_params(warm_start=True)
-
-    def logits(self, c: float, class_count: int) -> Logits:
-        """Of the judged images, after fitting with this strength: `(n, class_count)`; -inf for a class never seen."""
-        self._model.set_params(C=c)
-        features = np.concatenate([view[self._fitted] for view in self._views])
-        self._model.fit(features, np.tile(self._labels[self._fitted], len(self._views)))
-        said = self._model.decision_function(self._views[0][self.judged]).astype(np.float64)
-        if said.ndim == 1:  # of two classes: the logit of the second
-            said = np.stack([np.zeros_like(said), said], axis=1)
-        found = np.full((len(said), class_count), -np.inf)
-        found[:, self._classes] = said
-        return found
-
-
 def _regression(balanced: bool) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -296,7 +326,6 @@ def _quiet_on_one_thread() -> Iterator[None]:
     with two threads that wait for one another. That a fit has not converged is told through `converged` instead.
     """
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bestiary.report.contents import (
     as_given,
+    backbones_raced,
     class_results,
     data_parts,
     fix_first,
@@ -84,6 +85,9 @@ SECTIONS: list[Section] = [
             leak_free.leak_free_table,
             model_parts.intervals_plot,
             model_parts.not_run,
+            backbones_raced.backbones_table,
+            backbones_raced.front_plot,
+            backbones_raced.time_statements,
         ),
         short="The models",
     ),

@@ -17,6 +17,7 @@ from bestiary.errors import BestiaryError, StudyError
 from bestiary.report.study_view import as_compared
 from bestiary.runs.ensemble_record import is_asked, read_ensemble
 from bestiary.runs.evaluation import predictions_table
+from bestiary.runs.race_record import read_race
 from bestiary.runs.record import read_logits
 from bestiary.runs.search_record import read_search
 from bestiary.snapshot import Snapshot
@@ -68,6 +69,7 @@ class StudyRecord:
         corrections: by image id.
         skipped_corrections: how many further ones are about images that are gone.
         refit: what `refit.json` says of the exported model; empty where it was not refitted.
+        race: what `race.json` holds; empty where there was no race.
         search: what `search.json` holds; empty where there was no search.
         ensemble: what `ensemble.json` holds; empty where none was looked for.
     """
@@ -84,6 +86,7 @@ class StudyRecord:
     corrections: Mapping[str, Correction] = field(default_factory=dict)
     skipped_corrections: int = 0
     refit: Mapping[str, Any] = field(default_factory=dict)
+    race: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
     ensemble: Mapping[str, Any] = field(default_factory=dict)
 
@@ -150,6 +153,7 @@ def read_study(snapshot: Snapshot) -> StudyRecord:
         corrections=snapshot.decisions,
         skipped_corrections=len(snapshot.skipped_corrections),
         refit=snapshot.refit,
+        race=read_race(paths.race) if config.search.asked else {},
         search=read_search(paths.search) if config.search.asked else {},
         ensemble=read_ensemble(paths.ensemble) if is_asked(config) else {},
     )

@@ -27,6 +27,7 @@ from bestiary.study.audit_stage import (
     make_clusters,
     make_findings,
 )
+from bestiary.study.budget import refuse_short_budget
 from bestiary.study.comparison import compare_runs, has_comparison, write_comparison
 from bestiary.study.ensemble_stage import ensemble_key, has_ensemble, make_ensemble
 from bestiary.study.folds_stage import (
@@ -37,6 +38,7 @@ from bestiary.study.folds_stage import (
     make_pooled,
     pooled_key,
 )
+from bestiary.study.race_stage import has_race, make_race, race_key
 from bestiary.study.refit_stage import has_refit, make_refit, refit_stage_key
 from bestiary.study.run_stage import (
     all_figures_key,
@@ -47,7 +49,7 @@ from bestiary.study.run_stage import (
     make_figures,
     make_fits,
 )
-from bestiary.study.search_stage import has_search, make_search, refuse_short_budget, search_key
+from bestiary.study.search_stage import has_search, make_search, search_key
 from bestiary.study.split_stage import has_splits, make_splits, splits_key
 from bestiary.study.work import Stage, Work
 
@@ -99,7 +101,7 @@ def _report_key(work: Work) -> str:
     corrections = corrections_fingerprint(snapshot.corrections)
     settings = snapshot.config.report.model_dump(mode="json")
     made_from = [work.key("compare"), index_fingerprint(snapshot.index), audit, corrections, settings]
-    return fingerprint([made_from, work.key("refit"), work.key("search"), bestiary_version()])
+    return fingerprint([made_from, *map(work.key, ("refit", "race", "search")), bestiary_version()])
 
 
 def _make_report(work: Work, key: str) -> None:
@@ -193,10 +195,21 @@ _ALL = (
         always=True,
     ),
     Stage(
+        name="race",
+        command="race",
+        makes="race of backbones",
+        needs=lambda work: ("split",),
+        key=race_key,
+        is_there=lambda paths: paths.race.exists(),
+        is_current=has_race,
+        make=make_race,
+        in_run=lambda work: work.snapshot.config.search.asked,
+    ),
+    Stage(
         name="search",
         command="search",
         makes="search",
-        needs=lambda work: ("split",),
+        needs=lambda work: ("race",),
         key=search_key,
         is_there=lambda paths: paths.search.exists(),
         is_current=has_search,

@@ -14,18 +14,17 @@ import pandas as pd
 
 from bestiary.config.recipes import DEFAULT_RECIPE, read_study_config, write_study_config
 from bestiary.config.schema import SearchConfig, StudyConfig
-from bestiary.data.corrections.csv_rows import Correction, CorrectionAction
-from bestiary.data.corrections.saved import change
 from bestiary.data.datasets import data_root, is_table
 from bestiary.data.listing import list_files
 from bestiary.errors import ConfigError, StudyConflictError, StudyError, UsageError
 from bestiary.progress import Progress, default_progress
+from bestiary.runs.race_record import race_table, read_race
 from bestiary.runs.record import read_status
 from bestiary.runs.search_record import heads_table, read_search
 from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.locks import exclusive
 from bestiary.study.comparison import comparison_table
-from bestiary.study.contents import StudyContents
+from bestiary.study.correcting import CorrectableStudy
 from bestiary.study.creation import (
     WhenThere,
     differences,
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
     from bestiary.audit.copies.name_groups import Proposal
     from bestiary.data.clean_copy import Applied, How
 
-# What a search needs, and the training of what it found.
-_UP_TO_SEARCH = ("index", "budget", "clusters", "audit", "split", "search", "finalists")
+# What a search needs, in order, and the training of what it found.
+_OF_SEARCH = ("index", "budget", "clusters", "audit", "split", "race", "search", "finalists")
 ConfigSource = StudyConfig | Mapping[str, Any] | str | Path
 
 
@@ -67,7 +66,7 @@ class StudyResult:
     findings: dict[str, int]
 
 
-class Study(StudyContents):
+class Study(CorrectableStudy):
     """A study's folder. `create` or `open` one; then `run` it whole, or stage by stage.
 
     What lies in it already is read by the attributes of `StudyContents`, which run nothing.
@@ -209,6 +208,32 @@ class Study(StudyContents):
             work.bring("split")
             return work.snapshot.splits
 
+    def race(self, *, backbones: Sequence[str] = (), budget_s: float | None = None) -> pd.DataFrame:
+        """Time backbones, and drop those that lose on samples of the training images: what a search goes on with.
+
+        What comes before is made first. Val and test have no part in it.
+
+        Args:
+            backbones: timm architectures, kept in `study.toml` as `search.backbones`; empty: as it has them.
+            budget_s: seconds for the whole study, as of `search`.
+
+        Returns:
+            One row a backbone; see `runs.race_record.race_table`.
+
+        Raises:
+            ConfigError: there is no such backbone.
+            UsageError: no budget, or one that is too short for one model.
+        """
+        if new := [name for name in backbones if name not in self._config.search.backbones]:
+            # timm takes seconds to import.
+            from bestiary.models.backbones import check_backbone
+
+            for name in new:
+                check_backbone(name)
+        self._ask_for({"backbones": tuple(backbones) or None, "budget_s": budget_s})
+        self._make_up_to("race")
+        return race_table(read_race(self._paths.race))
+
     def search(self, *, budget_s: float | None = None, trials: int | None = None) -> pd.DataFrame:
         """Try heads on frozen backbones, and make the best of them models of the study, `search-1` and so on.
 
@@ -226,7 +251,13 @@ class Study(StudyContents):
         Raises:
             UsageError: neither a budget nor a number of trials, or a budget too short for one model.
         """
-        asked = {name: value for name, value in (("budget_s", budget_s), ("trials", trials)) if value is not None}
+        self._ask_for({"budget_s": budget_s, "trials": trials})
+        self._make_up_to("finalists")
+        return heads_table(read_search(self._paths.search))
+
+    def _ask_for(self, given: Mapping[str, Any]) -> None:
+        """Keep what is asked of a search in `study.toml`; None: as it has it."""
+        asked = {name: value for name, value in given.items() if value is not None}
         section = SearchConfig.model_validate(self._config.search.model_dump() | asked)
         if not section.asked:
             raise UsageError("a search needs an end: give --budget, such as 10m, or --trials, such as 200")
@@ -234,11 +265,13 @@ class Study(StudyContents):
             self._config = self._config.model_copy(update={"search": section})
             with _hold(self._paths):
                 write_study_config(self._paths.config, self._config)
+
+    def _make_up_to(self, last: str) -> None:
+        """Make the stages of a search in their order, each only where something changed."""
         with self._at_work() as work:
-            for stage in STAGES.values():
-                if stage.name in _UP_TO_SEARCH and stage.in_run(work):
-                    work.bring(stage.name)
-        return heads_table(read_search(self._paths.search))
+            for name in _OF_SEARCH[: _OF_SEARCH.index(last) + 1]:
+                if STAGES[name].in_run(work):
+                    work.bring(name)
 
     def train(self, models: Sequence[str] = ()) -> pd.DataFrame:
         """Train the named models, or all; those that are complete are kept.
@@ -298,49 +331,6 @@ class Study(StudyContents):
             not_run={row["model"]: row["reason"] for row in comparison["not_run"]},
             findings={str(issue): int(count) for issue, count in found.items()},
         )
-
-    # --- decisions about images
-
-    def decide(
-        self,
-        images: str | Sequence[str],
-        action: CorrectionAction,
-        label: str = "",
-        *,
-        issues: Sequence[str] = (),
-        reviewed_by: str = "",
-    ) -> list[Correction]:
-        """Write decisions into `corrections.csv`, at once; what is there about these images is replaced.
-
-        Args:
-            images: paths or ids of the index, one or several.
-            action: `relabel`, `drop`, `keep` or `apart` (no copy of the others in its cluster).
-            label: the new class of a relabel; an `apart` may have one, too.
-            issues: the findings that were looked at and let stand; of a keep without any it is all.
-            reviewed_by: who decides.
-
-        Returns:
-            The rows that were replaced.
-
-        Raises:
-            CorrectionsError: the index has no such image or class.
-        """
-        index = self._read("index").index
-        paths = dict(zip(index["path"], index["image_id"], strict=True))
-        names = dict(zip(index["image_id"], index["path"], strict=True))
-        rows = []
-        for given in [images] if isinstance(images, str) else images:
-            image_id = paths.get(given, given)
-            row = Correction(image_id, names.get(image_id, ""), action, label, reviewed_by, issues=tuple(issues))
-            rows.append(row)
-        return change(self.path, decided=rows, index=index)
-
-    def undo(self, images: str | Sequence[str]) -> list[Correction]:
-        """Take the decisions about images back; returns the rows that went."""
-        index = self._read("index").index
-        paths = dict(zip(index["path"], index["image_id"], strict=True))
-        given = [images] if isinstance(images, str) else images
-        return change(self.path, undone=[paths.get(image, image) for image in given], index=index)
 
     def apply(self, to: Path | str, *, how: "How" = "copy") -> "Applied":
         """Write a clean copy of the data, with `corrections.csv` carried out; nothing of the original changes.

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bestiary.audit.fold_dealer import FoldDealer
 from bestiary.audit.labels.probe import Features, Labels, fit_probe
-from bestiary.evaluate.grouped_folds import possible_folds
+from bestiary.evaluate.grouped_folds import grouped_folds, possible_folds
 from bestiary.progress import SILENT, Progress
 
 # Inverse L2 strength of the probes: strong, so that a wrong label does not pull the probe its way. Average precision of
@@ -50,7 +49,6 @@ def out_of_fold_probabilities(
     folds: int,
     seed: int,
     c: float = FOLDS_C,
-    dealer: FoldDealer | None = None,
     progress: Progress = SILENT,
 ) -> OutOfFold:
     """Fit a probe on all folds but one, and let it judge that one; in turn.
@@ -69,7 +67,6 @@ def out_of_fold_probabilities(
         folds: at least 2; fewer are made where there are fewer groups, or no class has so many images.
         seed: of the order in which groups are dealt.
         c: inverse L2 strength of the probes.
-        dealer: of folds, where other parts ask for the same.
         progress: counts the folds.
     """
     possible = possible_folds(labels, groups, folds=folds)
@@ -78,7 +75,7 @@ def out_of_fold_probabilities(
     if possible < 2:
         return OutOfFold(found, judged, float("nan"), 0)
     with progress.track("out-of-fold probes", possible, unit="folds") as task:
-        for train, test in (dealer or FoldDealer()).deal(labels, groups, folds=possible, seed=seed):
+        for train, test in grouped_folds(labels, groups, folds=possible, seed=seed):
             probe = fit_probe(features[train], labels[train], c=c, balanced=True)
             found[test] = probe.probabilities(features[test], class_count=class_count)
             judged[test] = _groups_seen(labels[train], groups[train], class_count)[labels[test]] >= MIN_GROUPS_SEEN

@@ -8,7 +8,8 @@ Rows are float16: beside bf16 arithmetic its 11 bits lose nothing. Features beyo
 pretrained network has shown, are kept as float32.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from bestiary.data.pixels import Pixels
-from bestiary.models.augment import PLAIN_VIEW, View
+from bestiary.models.augment import PLAIN_VIEW, View, apply_view
 from bestiary.models.backbones import Backbone
 from bestiary.models.devices import Precision, resolve_precision
 from bestiary.models.extract.engines import Engine, Forward, batch_size_on, compile_forward, pick_engine
@@ -130,6 +131,38 @@ def missing_features(
         store = RowStore(folder, shape=(backbone.feature_count,), dtype=dtype, about=about)
         lacking[store.missing(pixels.keys)] = True
     return np.flatnonzero(lacking)
+
+
+def seconds_an_image(
+    backbone: Backbone,
+    pixels: Pixels,
+    *,
+    views: Sequence[View] = (PLAIN_VIEW,),
+    precision: Precision = "auto",
+    device: torch.device,
+) -> float:
+    """What decoding and passing an image takes, all views, without compilation; nothing is kept.
+
+    Args:
+        backbone: in eval mode.
+        pixels: of at least two images, at the backbone's geometry.
+        views: as of `feature_table`.
+        precision: as of `feature_table`.
+        device: where passes run.
+    """
+    resolved, engine, _ = _described(backbone, precision, device)
+    size = backbone.preprocessing.geometry.size_px
+    forward = compile_forward(backbone, size_px=size, precision=resolved, device=device, engine=engine)
+
+    def batches() -> Iterator[npt.NDArray[np.uint8]]:
+        for batch in pixels.batches(np.arange(len(pixels.keys)), batch_size_on(device)):
+            for view in views:
+                yield apply_view(batch, list(pixels.keys[: len(batch)]), view)
+
+    start = time.perf_counter()
+    for _ in forward.stream(batches()):
+        pass
+    return (time.perf_counter() - start) / len(pixels.keys)
 
 
 def _described(

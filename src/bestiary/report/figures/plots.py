@@ -330,6 +330,37 @@ def model_intervals(comparison: pd.DataFrame | Mapping[str, Any], *, width_in: f
     return figure
 
 
+@_styled
+def accuracy_by_seconds(points: pd.DataFrame, *, width_in: float = _WIDTH_IN) -> Figure:
+    """Accuracy against what it costs, each point numbered from 1; those on the Pareto front are filled and joined.
+
+    Args:
+        points: columns `seconds` (for 1,000 images), `accuracy` in [0, 1], `on_front`.
+        width_in: width of the figure.
+    """
+    figure = NotebookFigure(figsize=(width_in, 2.9), layout="constrained")
+    axes = figure.subplots()
+    front = points[points["on_front"]].sort_values("seconds")
+    axes.plot(front["seconds"], front["accuracy"], color=BAR, linewidth=1.2, drawstyle="steps-post", zorder=1)
+    for number, row in enumerate(points.itertuples(), start=1):
+        fill = BAR if row.on_front else SURFACE
+        axes.plot([row.seconds], [row.accuracy], marker="o", markersize=6, color=fill, markeredgecolor=BAR)
+        axes.annotate(
+            str(number), (row.seconds, row.accuracy), xytext=(5, 4), textcoords="offset points", color=INK, fontsize=8.5
+        )
+    if points["seconds"].max() > _LOG_RATIO * points["seconds"].min():
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0.0)
+    axes.margins(x=0.08, y=0.15)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.4g}"))
+    axes.set_xlabel("seconds for 1,000 images")
+    axes.set_ylabel("out-of-fold accuracy, %")
+    axes.grid(axis="both")
+    return figure
+
+
 def _accuracy_limits(models: Sequence[ModelAccuracy]) -> tuple[float, float]:
     """The part of the scale that holds the models near the best; all of them where no two are near each other."""
     best = max(model.value for model in models)

@@ -17,7 +17,7 @@ from bestiary.config.schema import ModelConfig
 from bestiary.data.pixels import PixelsOnDemand
 from bestiary.models.augment import views_of
 from bestiary.models.backbones import Backbone, build_backbone
-from bestiary.models.extract.features import FeatureTable, feature_table, missing_features
+from bestiary.models.extract.features import FeatureTable, feature_table, missing_features, seconds_an_image
 from bestiary.models.heads import Features, Labels
 from bestiary.progress import SILENT, Progress
 from bestiary.runs.search.judging import Blocks, block_name
@@ -30,10 +30,18 @@ _FEW, _MORE = 64, 192
 
 @dataclass(frozen=True)
 class Cost:
-    """What the features of a backbone still cost: images that the cache lacks, estimated seconds, and the licence."""
+    """What the features of a backbone cost.
+
+    Attributes:
+        images: how many the cache lacks.
+        seconds: estimated, for these.
+        a_thousand_s: what 1,000 images take, decoded and passed through, without compilation; None: not timed.
+        licence: of the weights; empty where none is stated.
+    """
 
     images: int
     seconds: float
+    a_thousand_s: float | None
     licence: str
 
 
@@ -51,37 +59,56 @@ class SpaceFeatures:
         self._images, self._root = images, root
         self._device, self._progress = device, progress
 
-    def cost(self, members: Sequence[ModelConfig]) -> Cost:
+    def cost(self, members: Sequence[ModelConfig], *, order: Labels, time_known: bool = True) -> Cost:
         """What the features of one backbone cost.
 
-        Two samples of what is missing are made, and kept: their difference is the rate, without compilation.
+        Two samples of images that the cache lacks are timed, and kept: their difference is the rate, without
+        compilation. Where it lacks too few, some passes are made again.
 
         Args:
             members: the models of the backbone, one for each crop.
+            order: positions of all images `(n,) int64`: samples are taken from its beginning.
+            time_known: whether a backbone is timed whose features the cache has.
 
         Raises:
             WeightsError: the weights cannot be had.
         """
-        images, seconds = 0, 0.0
+        images, seconds, rates = 0, 0.0, []
         for member in members:
             backbone = build_backbone(member)
-            lacking = missing_features(
-                backbone,
-                self._pixels(backbone, self._images),
-                views=views_of(member.augment),
-                precision=member.precision,
-                device=self._device,
-            )
-            left = len(lacking) - _FEW - _MORE
-            if left <= 0:
-                continue
-            places = np.random.default_rng(0).permutation(lacking)
-            few = self._table(backbone, member, self._images.iloc[places[:_FEW]]).seconds
-            more = self._table(backbone, member, self._images.iloc[places[_FEW : _FEW + _MORE]]).seconds
-            images += left
-            # However noisy the machine, a pass takes something.
-            seconds += left * max((more - few) / (_MORE - _FEW), more / _MORE / 4)
-        return Cost(images, seconds, licence_of(members[0].backbone))
+            lacking = self._lacking(backbone, member, order)
+            if len(lacking) >= _FEW + _MORE:
+                few = self._table(backbone, member, self._images.iloc[lacking[:_FEW]]).seconds
+                more = self._table(backbone, member, self._images.iloc[lacking[_FEW : _FEW + _MORE]]).seconds
+                lacking = lacking[_FEW + _MORE :]
+                # However noisy the machine, a pass takes something.
+                rates.append(max((more - few) / (_MORE - _FEW), more / _MORE / 4))
+            elif len(lacking) or time_known:
+                rates.append(self._timed_again(backbone, member, order[:_MORE]))
+            images, seconds = images + len(lacking), seconds + len(lacking) * (rates[-1] if rates else 0.0)
+        a_thousand = 1000 * sum(rates) / len(rates) if rates else None
+        return Cost(images, seconds, a_thousand, licence_of(members[0].backbone))
+
+    def _lacking(self, backbone: Backbone, member: ModelConfig, order: Labels) -> Labels:
+        """Positions of the images whose features the cache lacks, in this order."""
+        lacking = missing_features(
+            backbone,
+            self._pixels(backbone, self._images),
+            views=views_of(member.augment),
+            precision=member.precision,
+            device=self._device,
+        )
+        return order[np.isin(order, lacking)]
+
+    def _timed_again(self, backbone: Backbone, member: ModelConfig, positions: Labels) -> float:
+        """Seconds an image, of images whose features are known."""
+        return seconds_an_image(
+            backbone,
+            self._pixels(backbone, self._images.iloc[positions]),
+            views=views_of(member.augment),
+            precision=member.precision,
+            device=self._device,
+        )
 
     def blocks(
         self, members: Sequence[ModelConfig], *, train: Labels, labels: Labels, groups: Labels, folds: Labels

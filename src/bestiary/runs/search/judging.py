@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bestiary.config.kinds import PACKAGED_BACKBONES
 from bestiary.config.schema import ModelConfig
 from bestiary.errors import TrainingError
 from bestiary.evaluate.calibration import best_temperature, log_losses
 from bestiary.models.devices import one_thread, seeded
 from bestiary.models.heads import Features, Head, Labels
-from bestiary.models.linear_probe import choose_strength
+from bestiary.models.linear_probe import judge_out_of_fold
 from bestiary.models.training.batches import FeatureSource
 from bestiary.models.training.loop import Loop, balanced_weights, fit, predict_logits
 from bestiary.runs.search.trials import Judged
@@ -88,18 +89,29 @@ def judge(model: ModelConfig, blocks: Blocks, *, bar: float) -> Judged:
     return replace(found, seconds=time.perf_counter() - start)
 
 
+def rehearse() -> None:
+    """Judge two small heads on made features: what they import takes seconds, and is there for the next."""
+    numbers, name = np.arange(40), PACKAGED_BACKBONES[0]
+    features = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    blocks = Blocks({block_name(name, 1.0, flip=False): features}, numbers % 2, numbers, numbers % 4 // 2, 2)
+    for hidden in (0, 4):
+        model = {"backbone": name, "pixels": {"crop_fraction": 1.0}, "head": {"hidden": hidden}, "epochs": 1}
+        judge(ModelConfig.model_validate(model), blocks, bar=np.inf)
+
+
 def _judge_probe(model: ModelConfig, blocks: Blocks) -> Judged:
-    strength = choose_strength(
+    found = judge_out_of_fold(
         views_for(model, blocks),
         blocks.labels,
         blocks.groups,
         class_count=blocks.class_count,
         balanced=model.class_weights == "balanced",
         seed=model.seed,
+        threads=1,
     )
-    if not strength.tried:
+    if found is None:
         raise TrainingError("the training images leave no two folds to choose by")
-    return Judged(strength.tried[strength.c], np.nan, strength.accuracy, 0.0)
+    return Judged(float(found.losses.mean()), np.nan, found.strength.accuracy, 0.0)
 
 
 def _judge_trained(model: ModelConfig, blocks: Blocks, *, bar: float) -> Judged:

@@ -21,7 +21,7 @@ from bestiary.config.schema import ModelConfig, SearchConfig
 from bestiary.models.processes import default_process_count, own_processes
 from bestiary.plurals import counted
 from bestiary.progress import SILENT, Progress
-from bestiary.runs.search.judging import Blocks, judge
+from bestiary.runs.search.judging import Blocks, judge, rehearse
 from bestiary.runs.search.space import distributions, model_of
 from bestiary.runs.search.trials import Judged, TrialStore, proposals
 from bestiary.store.files import cannot_write
@@ -103,6 +103,17 @@ def best_heads(finished: Sequence[FrozenTrial], search: SearchConfig) -> list[Fo
     return [head for _, _, head in sorted(found, key=lambda one: one[:2])]
 
 
+def best_after(finished: Sequence[FrozenTrial]) -> list[dict[str, float]]:
+    """The lowest loss after 1, 2, 4 ... trials and after all, as `trials` and `loss`, once there is one."""
+    counts = [2**power for power in range(len(finished).bit_length()) if 2**power < len(finished)]
+    found = []
+    for count in [*counts, len(finished)]:
+        losses = [loss for _, loss in _whole(finished[:count])]
+        if losses:
+            found.append({"trials": count, "loss": min(losses)})
+    return found
+
+
 def _whole(finished: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, float]]:
     """Those that were judged on every fold, with their losses."""
     return [
@@ -168,8 +179,10 @@ def _read_shared(file: str) -> Blocks:
     return blocks
 
 
-def _warm_up(file: str) -> float:
-    return sum(float(features.sum()) for features in _read_shared(file).features.values())
+def _warm_up(file: str) -> None:
+    """Read the features, and import what judging imports on its way."""
+    sum(float(features.sum()) for features in _read_shared(file).features.values())
+    rehearse()
 
 
 def _judge_shared(model: ModelConfig, file: str, bar: float) -> Judged:
