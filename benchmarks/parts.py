@@ -27,6 +27,7 @@ MODULES: Mapping[str, str] = {
     "repeated": "repeated",
     "doubted": "doubted",
     "ensembles": "ensembles",
+    "races": "races",
     "tuned": "tuned",
     "tuned-pixels": "tuned_pixels",
 }

@@ -21,6 +21,10 @@ def test_the_last_doubling_of_heads_says_what_another_would_bring() -> None:
         "From 2 heads to 4 the best out-of-fold log loss fell by 0.0300 nats, to 0.1200: more heads would likely bring "
         "more."
     )
+    assert (
+        "From 4 heads to 8 the best out-of-fold log loss stayed at 0.1200 nats: more heads would bring little."
+        in said({}, {"best_after": [*after, {"trials": 8, "loss": 0.12}]})
+    )
     after.append({"trials": 8, "loss": 0.1196})
     assert "From 4 heads to 8" in said({}, {"best_after": after})
     assert said({}, {"best_after": after}).endswith("0.0004 nats, to 0.1196: more heads would bring little.")

@@ -9,7 +9,7 @@ from typing import Any
 from bestiary.report.words.wording import Sentence, counted, decimal, listed, percent
 
 # A lower log loss than this is no reason to wait.
-_LITTLE = 0.001
+_LITTLE, _NOTHING = 0.001, 0.00005
 
 
 def sample_words(race: Mapping[str, Any]) -> str:
@@ -37,10 +37,10 @@ def _of_heads(best_after: list[Mapping[str, Any]]) -> list[str]:
     if 2 * half["trials"] > whole["trials"] and len(best_after) > 2:
         half = best_after[-3]
     gain = half["loss"] - whole["loss"]
-    text = (
-        f"From {counted(half['trials'], 'head')} to {whole['trials']:,} the best out-of-fold log loss fell by "
-        f"{decimal(gain, 4)} nats, to {decimal(whole['loss'], 4)}"
-    )
+    fell = f"fell by {decimal(gain, 4)} nats, to {decimal(whole['loss'], 4)}"
+    if gain < _NOTHING:
+        fell = f"stayed at {decimal(whole['loss'], 4)} nats"
+    text = f"From {counted(half['trials'], 'head')} to {whole['trials']:,} the best out-of-fold log loss {fell}"
     return [f"{text}: {'more heads would bring little' if gain < _LITTLE else 'more heads would likely bring more'}."]
 
 
