@@ -1,10 +1,12 @@
 """The search: proposals that history alone decides, trials that survive a kill, heads judged out of fold."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -297,7 +299,7 @@ def test_a_space_that_names_nothing_is_refused(changes, words):
 
 
 KILLED = """
-import sys, time
+import os, sys, time
 sys.path[:0] = {paths!r}
 import test_runs_search as t
 from pathlib import Path
@@ -307,9 +309,16 @@ def slow(model, blocks, *, bar):
     time.sleep(0.02)
     return t.made_loss(model, blocks, bar=bar)
 searching.judge = slow
-store = t.TrialStore(Path({journal!r}), "", key="k")
-print("begun", flush=True)
-t.run_search(t.made_blocks(), t.space(trials=30), store, deadline=None)
+# A child for each search, so that torch is imported once.
+for journal in sys.stdin:
+    child = os.fork()
+    if not child:
+        store = t.TrialStore(Path(journal.strip()), "", key="k")
+        print(os.getpid(), flush=True)
+        t.run_search(t.made_blocks(), t.space(trials=30), store, deadline=None)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
 """
 
 
@@ -320,20 +329,27 @@ def test_killed_at_random_points_it_ends_with_the_same_ranking_and_winner(tmp_pa
     search = space(trials=30)
     whole = TrialStore(tmp_path / "whole", "", key="k")
     run_search(made_blocks(), search, whole, deadline=None)
-    random, left = np.random.default_rng(0), 30
-    for number in range(left):
-        journal = tmp_path / f"cut{number}"
-        code = KILLED.format(paths=[str(Path(__file__).parent), os.getcwd()], journal=str(journal))
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-            try:
-                process.wait(timeout=float(random.uniform(0, 1.2)))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-        store = TrialStore(journal, "", key="k")
-        run_search(made_blocks(), search, store, deadline=None)
-        assert ranking(store, search) == ranking(whole, search), number
+    random, killed = np.random.default_rng(0), 0
+    code = KILLED.format(paths=[str(Path(__file__).parent), os.getcwd()])
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number in range(30):
+            journal = tmp_path / f"cut{number}"
+            print(journal, file=process.stdin, flush=True)
+            searching_now = int(process.stdout.readline())
+            time.sleep(float(random.uniform(0, 1.0)))
+            with contextlib.suppress(ProcessLookupError):  # it came to its end before
+                os.kill(searching_now, signal.SIGKILL)
+            assert process.stdout.readline() == "ended\n"
+            store = TrialStore(journal, "", key="k")
+            killed += len(store.finished()) < search.trials
+            run_search(made_blocks(), search, store, deadline=None)
+            assert ranking(store, search) == ranking(whole, search), number
+        process.stdin.close()
+    assert killed > 20, "a search that has ended cannot be cut off"
 
 
 def test_the_journal_holds_plain_json_lines(tmp_path: Path) -> None:
