@@ -14,7 +14,7 @@ from bestiary.models.augment import PLAIN_VIEW, View
 from bestiary.models.backbones import Backbone, build_backbone
 from bestiary.models.extract import engines as forward
 from bestiary.models.extract import features, passes
-from bestiary.models.extract.features import feature_table
+from bestiary.models.extract.features import feature_table, seconds_an_image
 from bestiary.progress import Silent
 from tests.engines_here import needs_openvino
 
@@ -237,3 +237,21 @@ def test_without_openvino_torch_computes_the_same_and_says_that_it_is_slower(pix
     assert found.engine == "torch"
     assert any("slower" in text for text in slow.said)
     np.testing.assert_allclose(found.plain, expected, rtol=2**-9, atol=1e-4)
+
+
+def test_timed_passes_are_of_every_view_and_kept_nowhere(pixels, fresh_cache: Path, monkeypatch):
+    asked = []
+    real = features.apply_view
+    monkeypatch.setattr(
+        features, "apply_view", lambda batch, keys, view: asked.append((len(batch), view)) or real(batch, keys, view)
+    )
+    flipped = View(1, flip=True)
+    seconds = seconds_an_image(
+        cnn(), table(pixels), views=(PLAIN_VIEW, flipped), precision="fp32", device=torch.device("cpu")
+    )
+    assert 0 < seconds < 10
+    assert {view: sum(count for count, its in asked if its == view) for _, view in asked} == {
+        PLAIN_VIEW: 12,
+        flipped: 12,
+    }
+    assert not (fresh_cache / "features").exists()

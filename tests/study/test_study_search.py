@@ -1,6 +1,6 @@
 """The search as part of a study: finalists become models, and what has no part in it changes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,14 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory, make_shapes: Callable[..., Path]) -> Path:
     return make_shapes(tmp_path_factory.mktemp("searched") / "photos", each=12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def timed_already() -> Iterator[None]:
+    """Backbones whose features are known are compiled only to be timed: a second and more each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bestiary.runs.search.features_of_space.seconds_an_image", lambda *_, **__: 0.005)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -155,9 +155,12 @@ def seconds_an_image(
     forward = compile_forward(backbone, size_px=size, precision=resolved, device=device, engine=engine)
 
     def batches() -> Iterator[npt.NDArray[np.uint8]]:
+        done = 0
         for batch in pixels.batches(np.arange(len(pixels.keys)), batch_size_on(device)):
+            keys = list(pixels.keys[done : done + len(batch)])
+            done += len(batch)
             for view in views:
-                yield apply_view(batch, list(pixels.keys[: len(batch)]), view)
+                yield apply_view(batch, keys, view)
 
     start = time.perf_counter()
     for _ in forward.stream(batches()):
