@@ -28,6 +28,7 @@ MODULES: Mapping[str, str] = {
     "doubted": "doubted",
     "ensembles": "ensembles",
     "races": "races",
+    "probes": "probes",
     "tuned": "tuned",
     "tuned-pixels": "tuned_pixels",
 }

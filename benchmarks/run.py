@@ -21,7 +21,18 @@ from benchmarks.rows import RESULTS, Row, markdown, write_rows
 
 ROOT = Path(__file__).parents[1]
 # Tables of their own, each measured as a part is.
-ALONE = ("views", "faults", "evaluation", "repeated", "doubted", "ensembles", "races", "tuned", "tuned-pixels")
+ALONE = (
+    "views",
+    "faults",
+    "evaluation",
+    "repeated",
+    "doubted",
+    "ensembles",
+    "races",
+    "probes",
+    "tuned",
+    "tuned-pixels",
+)
 PARTS = tuple(name for name in parts.MODULES if name not in ALONE)
 NAMES = ("commands", *commands.NAMES, *against.JOBS, *against.PEERS, "parts", *PARTS, *ALONE, "scale")
 

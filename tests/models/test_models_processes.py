@@ -18,6 +18,6 @@ def test_a_process_that_holds_more_than_it_began_with_stays() -> None:
     with own_processes(1, hold, 1) as (pool, ready):
         first = ready[0].result()
         for _ in range(3):
-            # Between two looks at the memory, loky waits a second.
+            # loky checks the memory once a second.
             time.sleep(1.1)
             assert pool.submit(hold, 400).result() == first

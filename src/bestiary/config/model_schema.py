@@ -160,6 +160,13 @@ class TrainConfig(Section):
         description="leave_out: training images whose labels the audit doubts (label_error of high severity) are not "
         "fitted on; val and test stay as they are",
     )
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="frozen backbones are fitted with so many seeds, and mean and range of their accuracy are "
+        "reported; 1: off",
+    )
 
 
 class ModelConfig(Section):

@@ -34,7 +34,7 @@ FALLBACK_C = 0.1
 _FOLDS = 5
 # Folds are dealt anew until so many judgements are made, so that a small set does not choose by one dealing.
 _JUDGEMENTS = 1000
-_MOST_REPEATS = 5
+MOST_REPEATS = 5
 _MAX_ITERATIONS = 300
 
 Losses = npt.NDArray[np.float64]
@@ -216,7 +216,7 @@ def judge_out_of_fold(
     class_count: int,
     balanced: bool = False,
     seed: int = 0,
-    repeats: int = _MOST_REPEATS,
+    repeats: int = MOST_REPEATS,
     threads: int = 2,
     on_step: Callable[[str], None] = lambda note: None,
 ) -> OutOfFold | None:

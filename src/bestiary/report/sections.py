@@ -19,6 +19,7 @@ from bestiary.report.contents import (
     leak_free,
     model_parts,
     over_folds,
+    over_seeds,
     provenance,
     settings_table,
 )
@@ -81,6 +82,7 @@ SECTIONS: list[Section] = [
         (
             model_parts.ranking_table,
             over_folds.folds_table,
+            over_seeds.seeds_table,
             as_given.as_given_table,
             leak_free.leak_free_table,
             model_parts.intervals_plot,

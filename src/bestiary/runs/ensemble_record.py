@@ -10,8 +10,7 @@ from typing import Any
 from bestiary.config.ensemble_schema import ComposedModel
 from bestiary.config.schema import StudyConfig
 from bestiary.config.values import FrozenDict
-from bestiary.errors import BestiaryError
-from bestiary.store.files import read_json, write_json
+from bestiary.store.keyed_json import read_keyed, write_keyed
 
 FORMAT = 1
 NAME = "ensemble"
@@ -19,16 +18,12 @@ NAME = "ensemble"
 
 def write_ensemble(path: Path, content: Mapping[str, Any], *, key: str) -> None:
     """Write `ensemble.json`."""
-    write_json(path, {"format": FORMAT, "key": key, **content})
+    write_keyed(path, content, key=key, form=FORMAT)
 
 
 def read_ensemble(path: Path) -> dict[str, Any]:
     """What `ensemble.json` holds; empty where there is none, or one that cannot be used and is made again."""
-    try:
-        content = read_json(path)
-    except (BestiaryError, OSError):
-        return {}
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else {}
+    return read_keyed(path, form=FORMAT)
 
 
 def is_asked(config: StudyConfig) -> bool:

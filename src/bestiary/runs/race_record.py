@@ -9,24 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from bestiary.errors import BestiaryError
-from bestiary.store.files import read_json, write_json
+from bestiary.store.keyed_json import read_keyed, write_keyed
 
 FORMAT = 1
 
 
 def write_race(path: Path, content: Mapping[str, Any], *, key: str) -> None:
     """Write `race.json`."""
-    write_json(path, {"format": FORMAT, "key": key, **content})
+    write_keyed(path, content, key=key, form=FORMAT)
 
 
 def read_race(path: Path) -> dict[str, Any]:
     """What `race.json` holds; empty where there is none, or one that cannot be used and is made again."""
-    try:
-        content = read_json(path)
-    except (BestiaryError, OSError):
-        return {}
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else {}
+    return read_keyed(path, form=FORMAT)
 
 
 def still_in(race: Mapping[str, Any]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from bestiary.config.schema import ModelConfig
 from bestiary.errors import BestiaryError, StudyError
 from bestiary.store.files import read_json, write_atomically, write_json, write_text
 from bestiary.store.hashing import sha256_file
+from bestiary.store.keyed_json import read_keyed, write_keyed
 from bestiary.store.tables import read_table, write_table
 
 FORMAT = 3
@@ -227,31 +228,23 @@ def logits_digest(folder: Path) -> str:
 
 def write_figures(folder: Path, figures: Mapping[str, Any], *, key: str) -> None:
     """Write `figures.json`."""
-    write_json(folder / FIGURES, {"format": FORMAT, "key": key, **figures})
+    write_keyed(folder / FIGURES, figures, key=key, form=FORMAT)
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
     """What `figures.json` holds, with its `key`; empty where there is none, or one that cannot be used."""
-    try:
-        content = read_json(folder / FIGURES)
-    except (BestiaryError, OSError):
-        return {}
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else {}
+    return read_keyed(folder / FIGURES, form=FORMAT)
 
 
 def write_refit(folder: Path, refit: Mapping[str, Any], *, key: str) -> None:
     """Write `refit.json` beside the weights that it speaks of, with their hash; last, so that it vouches for them."""
-    content = {"format": FORMAT, "key": key, "weights_sha256": sha256_file(folder / REFIT_WEIGHTS), **refit}
-    write_json(folder / REFIT, content)
+    content = {"weights_sha256": sha256_file(folder / REFIT_WEIGHTS), **refit}
+    write_keyed(folder / REFIT, content, key=key, form=FORMAT)
 
 
 def read_refit(folder: Path, *, key: str) -> dict[str, Any]:
     """What `refit.json` holds; empty where there is none of this key, or its weights are not as they were written."""
-    try:
-        content = read_json(folder / REFIT)
-    except (BestiaryError, OSError):
+    content, weights = read_keyed(folder / REFIT, form=FORMAT), folder / REFIT_WEIGHTS
+    if content.get("key") != key or not weights.is_file():
         return {}
-    if not isinstance(content, dict) or (content.get("format"), content.get("key")) != (FORMAT, key):
-        return {}
-    weights = folder / REFIT_WEIGHTS
-    return content if weights.is_file() and sha256_file(weights) == content["weights_sha256"] else {}
+    return content if sha256_file(weights) == content["weights_sha256"] else {}

@@ -12,8 +12,7 @@ import pandas as pd
 from bestiary.config.kinds import backbones_of
 from bestiary.config.schema import ModelConfig, StudyConfig
 from bestiary.config.values import FrozenDict
-from bestiary.errors import BestiaryError
-from bestiary.store.files import read_json, write_json
+from bestiary.store.keyed_json import read_keyed, write_keyed
 
 FORMAT = 1
 PREFIX = "search-"
@@ -21,16 +20,12 @@ PREFIX = "search-"
 
 def write_search(path: Path, content: Mapping[str, Any], *, key: str) -> None:
     """Write `search.json`."""
-    write_json(path, {"format": FORMAT, "key": key, **content})
+    write_keyed(path, content, key=key, form=FORMAT)
 
 
 def read_search(path: Path) -> dict[str, Any]:
     """What `search.json` holds; empty where there is none, or one that cannot be used and is made again."""
-    try:
-        content = read_json(path)
-    except (BestiaryError, OSError):
-        return {}
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else {}
+    return read_keyed(path, form=FORMAT)
 
 
 def with_finalists(config: StudyConfig, search: Mapping[str, Any]) -> StudyConfig:

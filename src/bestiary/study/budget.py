@@ -39,9 +39,9 @@ def refuse_short_budget(work: Work, key: str) -> None:
     member = ModelConfig(backbone=audit.backbone, weights=audit.weights, pixels=audit.pixels)
     features = SpaceFeatures(images, work.snapshot.data_root, device=pick_device(config.device), progress=work.progress)
     order = np.random.default_rng(config.search.seed).permutation(count)
-    rest = features.cost([member], order=order).seconds + count * (
-        _AUDIT_S_AN_IMAGE + _AFTER_S_AN_IMAGE + _FIT_S_AN_IMAGE
-    )
+    cost = features.cost([member], order=order)
+    work.remember(COSTS, dict)[audit.backbone] = cost
+    rest = cost.seconds + count * (_AUDIT_S_AN_IMAGE + _AFTER_S_AN_IMAGE + _FIT_S_AN_IMAGE)
     wanted = time.monotonic() - work.started + rest + _AFTER_S + _FIT_S
     if wanted > config.search.budget_s:
         enough = 10 * int(wanted / 10 + 2)

@@ -22,6 +22,7 @@ from bestiary.runs.evaluation import right_by_image
 from bestiary.runs.record import RunRecord, read_logits
 from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.files import write_json, write_text
+from bestiary.study.seeds_stage import over_seeds
 
 FORMAT = 4
 
@@ -65,6 +66,7 @@ def compare_runs(snapshot: Snapshot) -> dict[str, Any]:
                 **_row(name, rank, done[name], versus[name]),
                 "rank_shared": shared[name],
                 "over_folds": _over_folds(folds, name),
+                "over_seeds": over_seeds(snapshot, name),
             }
             for rank, name in enumerate(ranked, start=1)
         ],
@@ -244,6 +246,10 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
                 flat[f"{split}_accuracy_over_folds{suffix}"] = over[split]["accuracy"][bound]
         flat["difference_over_folds"] = ((over["versus_winner"] or {}).get("difference") or {}).get("value")
         flat["p_value_holm_over_folds"] = (over["versus_winner"] or {}).get("p_value_holm")
+    if seeds := row.get("over_seeds"):
+        flat["seeds"] = seeds["seeds"]
+        for split in ("val", "test"):
+            flat |= {f"{split}_accuracy_over_seeds_{part}": value for part, value in seeds[split].items()}
     versus = row["versus_winner"] or {}
     flat["test_difference_to_winner"] = versus.get("difference", {}).get("value")
     flat["p_value_holm"] = versus.get("p_value_holm")

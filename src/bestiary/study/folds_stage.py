@@ -25,10 +25,10 @@ from bestiary.evaluate.scoring import split_figures
 from bestiary.runs.doubted import without_doubted
 from bestiary.runs.evaluation import logits_of
 from bestiary.runs.keys import figures_key, fit_keys
-from bestiary.runs.record import is_whole, logits_digest, read_logits, read_status
+from bestiary.runs.record import logits_digest, read_logits
 from bestiary.store.files import read_json, write_json
 from bestiary.store.hashing import fingerprint
-from bestiary.study.run_stage import digests_of_weights, keys_of_fits
+from bestiary.study.run_stage import digests_of_weights, is_due, keys_of_fits
 from bestiary.study.work import Work
 
 _RULES = "folds 2"
@@ -86,18 +86,13 @@ def _to_fit(work: Work, number: int) -> pd.DataFrame:
     return without_doubted(images, work.snapshot.findings)
 
 
-def _is_due(folder: Path, key: str) -> bool:
-    status = read_status(folder)
-    return status is None or status.key != key or (status.status == "done" and not is_whole(folder))
-
-
 def has_folds(work: Work, key: str) -> bool:
     """Whether every model is fitted in every fold, on these images with these settings."""
     if not work.snapshot.config.split.folds:
         return True
     keys = _keys_by_fold(work)
     return work.paths.folds.exists() and not any(
-        _is_due(_folder(work, name, number), keys[number][name]) for number in keys for name in _models(work)
+        is_due(_folder(work, name, number), keys[number][name]) for number in keys for name in _models(work)
     )
 
 
@@ -110,7 +105,7 @@ def make_folds(work: Work, key: str) -> None:
     for name in _models(work):
         for number in range(2, snapshot.config.split.folds + 1):
             folder = _folder(work, name, number)
-            if not _is_due(folder, keys[number][name]):
+            if not is_due(folder, keys[number][name]):
                 continue
             work.progress.say(f"  {name}, fold {number} of {snapshot.config.split.folds}")
             fit_model(

@@ -166,7 +166,7 @@ def _cost(work: Work, features: "SpaceFeatures", name: str, order: npt.NDArray[n
     known: dict[str, Cost] = work.remember(COSTS, dict)
     time_known = name not in known and (ends is None or ends - time.monotonic() > _TIMED_WITH_S)
     cost = features.cost(members_of(work.snapshot.config.search, name), order=order, time_known=time_known)
-    return cost if cost.a_thousand_s else replace(cost, a_thousand_s=getattr(known.get(name), "a_thousand_s", None))
+    return replace(cost, a_thousand_s=known[name].a_thousand_s) if name in known else cost
 
 
 def _offer_text(entrant: Entrant) -> str:

@@ -3,6 +3,7 @@
 In: a study at work. Out: `runs/<model>/`, through `runs.fit` and `runs.evaluation`.
 """
 
+from pathlib import Path
 from typing import cast
 
 import pandas as pd
@@ -52,6 +53,12 @@ def digests_of_weights(work: Work) -> dict[str, str]:
         return found
 
     return cast(dict[str, str], work.remember("weights digests", compute))
+
+
+def is_due(folder: Path, key: str) -> bool:
+    """Whether a run is missing, of other inputs, or not whole."""
+    status = read_status(folder)
+    return status is None or status.key != key or (status.status == "done" and not is_whole(folder))
 
 
 def fits_key(work: Work) -> str:

@@ -50,6 +50,7 @@ from bestiary.study.run_stage import (
     make_fits,
 )
 from bestiary.study.search_stage import has_search, make_search, search_key
+from bestiary.study.seeds_stage import has_seeds, make_seeds, seeds_key
 from bestiary.study.split_stage import has_splits, make_splits, splits_key
 from bestiary.study.work import Stage, Work
 
@@ -86,7 +87,7 @@ def _comparison_key(work: Work) -> str:
     runs = {name: work.snapshot.run(name).status for name in work.snapshot.config.models}
     keys = keys_of_figures(work)
     ended = [[name, keys.get(name, [run.status, run.reason])] for name, run in runs.items()]
-    return fingerprint([ended, work.key("pooled"), "comparison 4"])
+    return fingerprint([ended, work.key("pooled"), work.key("seeds"), "comparison 5"])
 
 
 def _make_comparison(work: Work, key: str) -> None:
@@ -239,6 +240,17 @@ _ALL = (
         in_run=lambda work: bool(work.snapshot.config.split.folds),
     ),
     Stage(
+        name="seeds",
+        command="train",
+        makes="fits with further seeds",
+        needs=lambda work: ("train",),
+        key=seeds_key,
+        is_there=lambda paths: paths.runs.exists(),
+        is_current=has_seeds,
+        make=make_seeds,
+        in_run=lambda work: work.snapshot.config.train.seeds > 1,
+    ),
+    Stage(
         name="ensemble",
         command="compare",
         makes="ensemble",
@@ -275,7 +287,7 @@ _ALL = (
         name="compare",
         command="compare",
         makes="comparison",
-        needs=lambda work: ("pooled",),
+        needs=lambda work: ("pooled", "seeds") if work.snapshot.config.train.seeds > 1 else ("pooled",),
         key=_comparison_key,
         is_there=lambda paths: paths.comparison.exists(),
         is_current=lambda work, key: has_comparison(work.snapshot, key),

@@ -282,8 +282,9 @@ class Study(CorrectableStudy):
         self._refuse_unknown(models)
         with self._at_work(models=tuple(models)) as work:
             work.bring("train")
-            if self._config.split.folds and not models:
-                work.bring("folds")
+            for further in ("folds", "seeds"):
+                if not models and STAGES[further].in_run(work):
+                    work.bring(further)
             statuses = [read_status(self._paths.run(name)) for name in work.models]
         rows = [{"model": s.model, "status": s.status, "reason": s.reason} for s in statuses if s]
         return pd.DataFrame(rows, columns=["model", "status", "reason"])

@@ -15,7 +15,7 @@ from bestiary.progress import Progress
 from bestiary.snapshot import Snapshot, StudyPaths
 
 # What is remembered of the models.
-_OF_MODELS = ("fit keys", "fold keys", "weights digests", "figure keys")
+_OF_MODELS = ("fit keys", "fold keys", "seed keys", "weights digests", "figure keys")
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,10 @@ class Work:
         if name not in self._keys:
             self._keys[name] = self._stages[name].key(self)
         return self._keys[name]
+
+    def forget(self, name: str) -> None:
+        """The key of a stage that holds what it made is computed anew."""
+        self._keys.pop(name, None)
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         """A value that several stages need, computed once."""

@@ -20,7 +20,7 @@ from bestiary.errors import TrainingError
 from bestiary.evaluate.calibration import best_temperature, log_losses
 from bestiary.models.devices import one_thread, seeded
 from bestiary.models.heads import Features, Head, Labels
-from bestiary.models.linear_probe import judge_out_of_fold
+from bestiary.models.linear_probe import MOST_REPEATS, OutOfFold, judge_out_of_fold
 from bestiary.models.training.batches import FeatureSource
 from bestiary.models.training.loop import Loop, balanced_weights, fit, predict_logits
 from bestiary.runs.search.trials import Judged
@@ -99,16 +99,22 @@ def rehearse() -> None:
         judge(ModelConfig.model_validate(model), blocks, bar=np.inf)
 
 
-def _judge_probe(model: ModelConfig, blocks: Blocks) -> Judged:
-    found = judge_out_of_fold(
+def judge_probe(model: ModelConfig, blocks: Blocks, *, repeats: int, threads: int) -> OutOfFold | None:
+    """What a linear probe says of each image out of fold; arguments as of `judge_out_of_fold`."""
+    return judge_out_of_fold(
         views_for(model, blocks),
         blocks.labels,
         blocks.groups,
         class_count=blocks.class_count,
         balanced=model.class_weights == "balanced",
         seed=model.seed,
-        threads=1,
+        repeats=repeats,
+        threads=threads,
     )
+
+
+def _judge_probe(model: ModelConfig, blocks: Blocks) -> Judged:
+    found = judge_probe(model, blocks, repeats=MOST_REPEATS, threads=1)
     if found is None:
         raise TrainingError("the training images leave no two folds to choose by")
     return Judged(float(found.losses.mean()), np.nan, found.strength.accuracy, 0.0)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from bestiary.config.schema import ModelConfig
 from bestiary.evaluate.intervals import grouped_error
-from bestiary.models.linear_probe import OutOfFold, judge_out_of_fold
-from bestiary.runs.search.judging import Blocks, views_for
+from bestiary.models.linear_probe import OutOfFold
+from bestiary.runs.search.judging import Blocks, judge_probe
 
 # The leader is the best of several by chance, too: hence more than the 2 of a single comparison.
 ERRORS_BEHIND = 3.0
@@ -108,12 +108,5 @@ def _join(models: Sequence[ModelConfig], *names: str) -> ModelConfig:
 
 
 def _judge(model: ModelConfig, blocks: Blocks) -> OutOfFold | None:
-    return judge_out_of_fold(
-        views_for(model, blocks),
-        blocks.labels,
-        blocks.groups,
-        class_count=blocks.class_count,
-        balanced=model.class_weights == "balanced",
-        seed=model.seed,
-        repeats=1,
-    )
+    # One dealing of the folds: a race has little time, and compares on the same folds.
+    return judge_probe(model, blocks, repeats=1, threads=2)
