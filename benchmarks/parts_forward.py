@@ -25,13 +25,13 @@ from benchmarks.measure import SHORT_S, median, rounds, timed
 from benchmarks.photos import Photos, cache_in, read, spread
 from benchmarks.rows import OURS, Row, not_run, ratio
 from bestiary.config.schema import ModelConfig
-from bestiary.data.pixels import PixelTable
+from bestiary.data.pixels import InOneGeometry, PixelTable
 from bestiary.models.augment import PLAIN_VIEW
 from bestiary.models.backbones import Backbone, build_backbone
 from bestiary.models.devices import resolve_precision
 from bestiary.models.extract.engines import Forward, _convert, compile_forward, pick_engine
 from bestiary.models.extract.features import _to_half
-from bestiary.models.extract.passes import fill
+from bestiary.models.extract.passes import FrozenNetwork, fill
 from bestiary.models.linear_probe import fit_linear_probe
 from bestiary.progress import SILENT
 from bestiary.store.rows import RowStore
@@ -149,15 +149,15 @@ def _raw(backbone: Backbone, precision: str, batch_size: int) -> Callable[[list[
 
 def _fill(backbone: Backbone, forward: Forward, pixels: PixelTable, folder: Path) -> None:
     store = RowStore(folder, shape=(backbone.feature_count,), dtype=np.float16, about={})
-    fill(
+    network = FrozenNetwork(
         [(PLAIN_VIEW, store)],
-        pixels,
-        batch_size=forward.batch_size,
+        pixels.geometry,
+        forward.batch_size,
         compiled=lambda: forward,
         encode=_to_half,
-        label="features",
-        progress=SILENT,
+        name=backbone.name,
     )
+    fill([network], InOneGeometry(pixels), kind="features", progress=SILENT)
 
 
 def _eager(network: torch.nn.Module, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -39,6 +39,11 @@ class Geometry:
     interpolation: Interpolation = "bicubic"
     crop_fraction: float = 1.0
 
+    @property
+    def bytes(self) -> int:
+        """Of one square."""
+        return self.size_px**2 * 3
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for cache keys."""
         return asdict(self)

@@ -5,11 +5,11 @@ geometry, keyed by the SHA-256 of the file, shared by all models and studies wit
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,9 @@ from bestiary.store.rows import RowStore
 _BLOCK_BYTES = 32 << 20
 # Decoded ahead of who asks for them, so that cores which wait for one thread (a network being compiled) have work.
 _AHEAD_BYTES = 128 << 20
+_FEWEST_AHEAD = 16
+# Taken at once from pixels that lie there.
+_TAKEN = 16
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,77 @@ class Pixels(Protocol):
         """The pixels of some images, by their positions in `keys`: `(size or fewer, size_px, size_px, 3) uint8`."""
 
 
-class PixelsOnDemand:
-    """Images of an index that are decoded as they are asked for, and kept nowhere.
+class Arrangeable(Protocol):
+    """Images that can be had in several geometries at once."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The SHA-256 key of each image."""
+
+    def arranged(
+        self, positions: npt.NDArray[np.int64], geometries: Sequence[Sequence[Geometry]]
+    ) -> Iterator[Mapping[Geometry, npt.NDArray[np.uint8]]]:
+        """Images in the order of positions, each `(size_px, size_px, 3) uint8` in the geometries that it is wanted in.
+
+        Args:
+            positions: in `keys`.
+            geometries: of each position, one or more.
+        """
+
+
+class DecodedOnce:
+    """Images of an index that are decoded as they are asked for, once for all geometries, and kept nowhere.
 
     For passes that see each image once: their results are cached, so that its pixels need not be.
+
+    Args:
+        images: index rows with `path` and `sha256`, all readable.
+        root: the folder that paths are relative to.
+
+    Attributes:
+        keys: the SHA-256 key of each image.
+    """
+
+    def __init__(self, images: pd.DataFrame, root: str | Path) -> None:
+        self.keys = tuple(content_key(digest) for digest in images["sha256"])
+        self._files = list(zip(images["path"], images["sha256"], strict=True))
+        self._root = Path(root)
+
+    def arranged(
+        self, positions: npt.NDArray[np.int64], geometries: Sequence[Sequence[Geometry]]
+    ) -> Iterator[Mapping[Geometry, npt.NDArray[np.uint8]]]:
+        """As `Arrangeable.arranged`; decodes ahead, in parallel, what no pixel store has.
+
+        Raises:
+            DataError: a file changed or became unreadable since it was indexed; names it.
+        """
+        keys = [self.keys[position] for position in positions]
+        known = {
+            geometry: (store.find(keys), store.array())
+            for geometry in dict.fromkeys(chain.from_iterable(geometries))
+            for store in [_store(geometry)]
+        }
+
+        def squares(number: int) -> dict[Geometry, npt.NDArray[np.uint8]]:
+            found: dict[Geometry, npt.NDArray[np.uint8]] = {}
+            image = None
+            for geometry in geometries[number]:
+                rows, array = known[geometry]
+                if rows[number] >= 0:
+                    found[geometry] = array[rows[number]]
+                    continue
+                if image is None:
+                    image = load_as_indexed(self._root, *self._files[positions[number]])
+                found[geometry] = arrange(image, geometry)
+            return found
+
+        ahead = max(_FEWEST_AHEAD, _AHEAD_BYTES // max(1, sum(geometry.bytes for geometry in known)))
+        with ThreadPoolExecutor() as pool:
+            yield from in_order(pool, squares, range(len(positions)), ahead=ahead)
+
+
+class PixelsOnDemand:
+    """Images of an index in one geometry, decoded as they are asked for, and kept nowhere; see `DecodedOnce`.
 
     Args:
         images: index rows with `path` and `sha256`, all readable.
@@ -97,9 +167,8 @@ class PixelsOnDemand:
     """
 
     def __init__(self, images: pd.DataFrame, root: str | Path, *, geometry: Geometry) -> None:
-        self.keys = tuple(content_key(digest) for digest in images["sha256"])
-        self._files = list(zip(images["path"], images["sha256"], strict=True))
-        self._root = Path(root)
+        self._images = DecodedOnce(images, root)
+        self.keys = self._images.keys
         self._geometry = geometry
 
     def batches(self, positions: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.uint8]]:
@@ -108,19 +177,32 @@ class PixelsOnDemand:
         Raises:
             DataError: a file changed or became unreadable since it was indexed; names it.
         """
-        store = _store(self._geometry)
-        rows = store.find([self.keys[position] for position in positions])
-        array = store.array()
+        arranged = self._images.arranged(positions, [(self._geometry,)] * len(positions))
+        while batch := [squares[self._geometry] for squares in islice(arranged, size)]:
+            yield np.stack(batch)
 
-        def pixels(item: tuple[int, int]) -> npt.NDArray[np.uint8]:
-            position, row = item
-            return array[row] if row >= 0 else _decode(self._root, *self._files[position], self._geometry)
 
-        ahead = max(size, _AHEAD_BYTES // (self._geometry.size_px**2 * 3))
-        with ThreadPoolExecutor() as pool:
-            decoded = in_order(pool, pixels, zip(positions.tolist(), rows.tolist(), strict=True), ahead=ahead)
-            while batch := list(islice(decoded, size)):
-                yield np.stack(batch)
+class InOneGeometry:
+    """Pixels of one geometry, for who could take several.
+
+    Args:
+        pixels: at the one geometry that is asked for.
+
+    Attributes:
+        keys: the SHA-256 key of each image.
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+        self.keys = pixels.keys
+
+    def arranged(
+        self, positions: npt.NDArray[np.int64], geometries: Sequence[Sequence[Geometry]]
+    ) -> Iterator[Mapping[Geometry, npt.NDArray[np.uint8]]]:
+        """As `Arrangeable.arranged`."""
+        squares = chain.from_iterable(self._pixels.batches(positions, _TAKEN))
+        for wanted, square in zip(geometries, squares, strict=True):
+            yield dict.fromkeys(wanted, square)
 
 
 def content_key(sha256: str) -> str:
@@ -162,7 +244,7 @@ def _store(geometry: Geometry) -> RowStore:
 
 def _decode_into(store: RowStore, images: pd.DataFrame, root: Path, *, geometry: Geometry, progress: Progress) -> None:
     work = list(zip(images["path"], images["sha256"], strict=True))
-    block_size = max(1, _BLOCK_BYTES // (geometry.size_px**2 * 3))
+    block_size = max(1, _BLOCK_BYTES // geometry.bytes)
     label = f"pixels {geometry.size_px} px"
     with (
         progress.track(label, len(work), unit="images") as task,

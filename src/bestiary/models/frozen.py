@@ -4,16 +4,17 @@ In: images. Out: the fitted head on its backbone. Caches features; see `features
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from bestiary.data.pixels import PixelsOnDemand
+from bestiary.data.pixels import DecodedOnce
 from bestiary.models.augment import views_of
 from bestiary.models.backbones import Backbone
-from bestiary.models.extract.features import FeatureTable, feature_table
+from bestiary.models.extract.features import FeatureRequest, FeatureTable, feature_tables
 from bestiary.models.learner import Description, Labelled, Logits, NetworkLearner, Outcome, Positions
 from bestiary.models.linear_probe import LinearProbe, Strength, fit_linear_probe
 from bestiary.models.sweep import Matrix, describe_sweep, fit_heads, propose_heads
@@ -31,20 +32,18 @@ class FrozenLearner(NetworkLearner):
     _features: FeatureTable | None = None
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
-        self._features = self._table(self._backbone, images, root, progress)
+        (self._features,) = self._tables([self._backbone], images, root, progress)
         passes = self._features.passes
         cached = len(images) * len(self._features.views) - passes
         clock.add("features", self._features.seconds, images=passes, cached=cached)
 
-    def _table(self, backbone: Backbone, images: pd.DataFrame, root: Path, progress: Progress) -> FeatureTable:
-        return feature_table(
-            backbone,
-            PixelsOnDemand(images, root, geometry=backbone.preprocessing.geometry),
-            views=views_of(self._config.augment),
-            precision=self._config.precision,
-            device=self._device,
-            progress=progress,
-        )
+    def _tables(
+        self, backbones: Sequence[Backbone], images: pd.DataFrame, root: Path, progress: Progress
+    ) -> list[FeatureTable]:
+        """The features that each backbone sees; each image is decoded once."""
+        views, precision = views_of(self._config.augment), self._config.precision
+        requests = [FeatureRequest(backbone, views, precision) for backbone in backbones]
+        return feature_tables(requests, DecodedOnce(images, root), device=self._device, progress=progress)
 
     def fit(
         self, train: Labelled, val: Labelled, *, checkpoint: Path, key: str, progress: Progress = SILENT

@@ -1,4 +1,5 @@
-"""The learner with several frozen backbones: one pass an image through each, then one head over all features.
+"""The learner with several frozen backbones: one pass an image through each, decoded once, then one head over all
+features.
 
 In: images. Out: the fitted head on the join. Caches features, a backbone each, as if it stood alone; see `features`.
 """
@@ -37,9 +38,9 @@ class JoinedLearner(FrozenLearner):
         return self.classifier.backbone
 
     def prepare(self, images: pd.DataFrame, root: Path, *, clock: Clock, progress: Progress = SILENT) -> None:
-        tables = [self._table(backbone, images, root, progress) for backbone in self._join.members]
+        tables = self._tables(self._join.members, images, root, progress)
         views = tuple(np.concatenate(parts, axis=1) for parts in zip(*(table.views for table in tables), strict=True))
-        passes, seconds = sum(table.passes for table in tables), sum(table.seconds for table in tables)
+        passes, seconds = sum(table.passes for table in tables), tables[0].seconds
         clock.add("features", seconds, images=passes, cached=len(images) * len(views) * len(tables) - passes)
         self._features = FeatureTable(views, tables[0].engine, tables[0].precision, passes, seconds)
         self._standardised = None

@@ -31,7 +31,8 @@ def _evidence(work: Work) -> "Evidence":
     # What measures images and reads features is of no use to a call with nothing to do.
     from bestiary.study.evidence import Evidence
 
-    evidence: Evidence = work.remember("evidence", lambda: Evidence(work.snapshot, work.progress))
+    models = tuple(work.config_as_given.models.values()) if work.is_whole else ()
+    evidence: Evidence = work.remember("evidence", lambda: Evidence(work.snapshot, work.progress, models=models))
     return evidence
 
 

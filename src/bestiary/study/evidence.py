@@ -3,6 +3,7 @@
 In: a snapshot. Out: `Evidence`. Owns no file.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,21 @@ if TYPE_CHECKING:
 
 
 class Evidence:
-    """What the audit measures of all readable images, computed when it is first asked for."""
+    """What the audit measures of all readable images, computed when it is first asked for.
 
-    def __init__(self, snapshot: Snapshot, progress: Progress) -> None:
+    Args:
+        snapshot: of the study.
+        progress: told of what is computed.
+        models: will be fitted on the same images: their features are made with the audit's, if those are.
+    """
+
+    def __init__(self, snapshot: Snapshot, progress: Progress, *, models: Sequence[ModelConfig] = ()) -> None:
         self.images = snapshot.readable
         # Where the features lie, for the next audit; empty where torch has to be asked.
         self.note: dict[str, str] = {}
         self._snapshot = snapshot
         self._progress = progress
+        self._models = models
 
     @cached_property
     def statistics(self) -> ImageStatistics:
@@ -86,10 +94,11 @@ class Evidence:
 
     def _computed(self, model: ModelConfig) -> "FeatureTable":
         # torch takes seconds to import; a study with nothing to compute is spared them.
-        from bestiary.data.pixels import PixelsOnDemand
+        from bestiary.data.pixels import DecodedOnce
         from bestiary.models.backbones import build_backbone
         from bestiary.models.devices import pick_device
-        from bestiary.models.extract.features import feature_table
+        from bestiary.models.extract.features import FeatureRequest, feature_tables
+        from bestiary.study.features_ahead import features_ahead
 
         try:
             backbone = build_backbone(model)
@@ -98,10 +107,14 @@ class Evidence:
                 f"for the audit: {error}. An audit without features, of copies with close hashes and of quality alone, "
                 f'is made with audit.backbone = "{NO_BACKBONE}"'
             ) from error
-        geometry = backbone.preprocessing.geometry
-        pixels = PixelsOnDemand(self.images, self._snapshot.data_root, geometry=geometry)
-        device = pick_device(self._snapshot.config.device)
-        return feature_table(backbone, pixels, device=device, progress=self._progress)
+        (table,) = feature_tables(
+            [FeatureRequest(backbone)],
+            DecodedOnce(self.images, self._snapshot.data_root),
+            ahead=features_ahead(self._models),
+            device=pick_device(self._snapshot.config.device),
+            progress=self._progress,
+        )
+        return table
 
     @cached_property
     def neighbours(self) -> Neighbours | None:

@@ -318,7 +318,7 @@ class Study(CorrectableStudy):
         Args:
             redraw: see `split`.
         """
-        with self._at_work(redraw=redraw) as work:
+        with self._at_work(redraw=redraw, is_whole=True) as work:
             for stage in STAGES.values():
                 if stage.in_run(work):
                     work.bring(stage.name)
@@ -367,7 +367,12 @@ class Study(CorrectableStudy):
 
     @contextmanager
     def _at_work(
-        self, *, config: StudyConfig | None = None, redraw: bool = False, models: tuple[str, ...] = ()
+        self,
+        *,
+        config: StudyConfig | None = None,
+        redraw: bool = False,
+        models: tuple[str, ...] = (),
+        is_whole: bool = False,
     ) -> Iterator[Work]:
         with _hold(self._paths):
             on_disk = read_study_config(self._paths.config)
@@ -378,7 +383,15 @@ class Study(CorrectableStudy):
                 )
             asked = config or self._config
             snapshot = Snapshot(self.path, asked)
-            yield Work(snapshot, STAGES, progress=self._progress, redraw=redraw, models=models, config=asked)
+            yield Work(
+                snapshot,
+                STAGES,
+                progress=self._progress,
+                redraw=redraw,
+                models=models,
+                config=asked,
+                is_whole=is_whole,
+            )
 
 
 @contextmanager

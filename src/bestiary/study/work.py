@@ -56,6 +56,7 @@ class Work:
         snapshot: what lies in the folder.
         progress: told of every stage.
         redraw: whether the split may be drawn again.
+        is_whole: whether the whole study is made: the models of the config will be fitted in any case.
         started: when, of `time.monotonic()`.
         config_as_given: the study's config without the models that a search has found.
     """
@@ -69,10 +70,12 @@ class Work:
         redraw: bool = False,
         models: tuple[str, ...] = (),
         config: StudyConfig | None = None,
+        is_whole: bool = False,
     ) -> None:
         self.snapshot = snapshot
         self.progress = progress
         self.redraw = redraw
+        self.is_whole = is_whole
         self.started = time.monotonic()
         self.config_as_given = config or snapshot.config
         self._asked = models

@@ -7,6 +7,7 @@ keyed by the SHA-256 of the file.
 Rows are bfloat16, in the bits of int16: what the frozen stages compute in bf16 is kept as they compute it.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bestiary.data.pixels import Pixels
+from bestiary.data.pixels import InOneGeometry, Pixels
 from bestiary.models.augment import View
 from bestiary.models.backbones import Backbone
 from bestiary.models.devices import Precision, resolve_precision
 from bestiary.models.extract.engines import Forward, batch_size_on, compile_forward, pick_engine
-from bestiary.models.extract.passes import describe_passes, fill
+from bestiary.models.extract.passes import FrozenNetwork, describe_passes, fill
 from bestiary.models.partial.boundary import Cut
 from bestiary.progress import SILENT, Progress
 from bestiary.store.caches import free_bytes
@@ -132,18 +133,22 @@ class ActivationStores:
         Raises:
             BestiaryError: the cache cannot be written.
         """
-        passes = fill(
+        start = time.perf_counter()
+        network = FrozenNetwork(
             self._stores,
-            pixels,
-            batch_size=batch_size_on(self._device),
-            compiled=self._compiled,
+            self._backbone.preprocessing.geometry,
+            batch_size_on(self._device),
+            self._compiled,
             encode=_to_bits,
-            label=f"activations {self._backbone.name}",
-            progress=progress,
+            name=self._backbone.name,
         )
+        (passes,) = fill([network], InOneGeometry(pixels), kind="activations", progress=progress)
+        if passes.failed:
+            raise passes.failed
+        seconds = time.perf_counter() - start
         rows = tuple(store.find(pixels.keys) for _, store in self._stores)
         arrays = tuple(store.array() for _, store in self._stores)
-        return ActivationTable(arrays, rows, self._engine, self._precision, passes.computed, passes.seconds)
+        return ActivationTable(arrays, rows, self._engine, self._precision, passes.computed, seconds)
 
     def _compiled(self) -> Forward:
         return compile_forward(

@@ -1,6 +1,6 @@
 """Features: what a frozen backbone sees in an image, and their cache. One pass an image and view, never one an epoch.
 
-In: a backbone and pixels. Out: a `FeatureTable`. Owns `features/` in the cache home: one row store for each
+In: backbones and images. Out: a `FeatureTable` each. Owns `features/` in the cache home: one row store for each
 combination of weights, preprocessing, pooling, view, precision, engine and the library versions that change the
 numbers; keyed by the SHA-256 of the file. Changing labels, split, head or seed costs no pass.
 
@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bestiary.data.pixels import Pixels
+from bestiary.data.pixels import Arrangeable, InOneGeometry, Pixels
 from bestiary.models.augment import PLAIN_VIEW, View, apply_view
 from bestiary.models.backbones import Backbone
 from bestiary.models.devices import Precision, resolve_precision
 from bestiary.models.extract.engines import Engine, Forward, batch_size_on, compile_forward, pick_engine
-from bestiary.models.extract.passes import Passes, describe_passes, fill
+from bestiary.models.extract.passes import FrozenNetwork, describe_passes, fill
 from bestiary.progress import SILENT, Progress
 from bestiary.store.files import cache_home
 from bestiary.store.hashing import fingerprint
@@ -39,7 +39,7 @@ class FeatureTable:
         engine: what computed them.
         precision: of the arithmetic.
         passes: forward passes computed for this call; the others were in the cache.
-        seconds: what the call took.
+        seconds: what the call took that computed them, all of its backbones together.
         store: the name of the store that the first view lies in (see `noted_features`).
     """
 
@@ -62,6 +62,21 @@ class FeatureTable:
         )
 
 
+@dataclass(frozen=True)
+class FeatureRequest:
+    """Features of one backbone that somebody needs.
+
+    Attributes:
+        backbone: in eval mode; its weights are part of the cache key.
+        views: which views; the first should be the plain one.
+        precision: `auto` is bf16 where the device has it in hardware.
+    """
+
+    backbone: Backbone
+    views: Sequence[View] = (PLAIN_VIEW,)
+    precision: Precision = "auto"
+
+
 def feature_table(
     backbone: Backbone,
     pixels: Pixels,
@@ -71,47 +86,136 @@ def feature_table(
     device: torch.device | None = None,
     progress: Progress = SILENT,
 ) -> FeatureTable:
-    """The features of images, computing those that the cache lacks.
+    """The features of images for one backbone, computing those that the cache lacks; see `feature_tables`.
 
     Args:
-        backbone: in eval mode; its weights are part of the cache key.
+        backbone: in eval mode.
         pixels: at the backbone's geometry; asked only for images that the cache lacks.
-        views: which views; the first should be the plain one.
-        precision: `auto` is bf16 where the device has it in hardware.
+        views: as of `FeatureRequest`.
+        precision: as of `FeatureRequest`.
         device: default CPU.
         progress: told of each pass.
 
     Raises:
         BestiaryError: the cache cannot be written.
     """
-    device = device or torch.device("cpu")
-    resolved, engine, about = _described(backbone, precision, device)
+    request = FeatureRequest(backbone, views, precision)
+    (table,) = feature_tables([request], InOneGeometry(pixels), device=device or torch.device("cpu"), progress=progress)
+    return table
 
-    def compiled() -> Forward:
-        size = backbone.preprocessing.geometry.size_px
-        return compile_forward(backbone, size_px=size, precision=resolved, device=device, engine=engine)
 
-    def filled(dtype: type[np.floating]) -> tuple[list[RowStore], Passes]:
-        folders = [_folder(backbone, view, about, dtype) for view in views]
-        stores = [RowStore(folder, shape=(backbone.feature_count,), dtype=dtype, about=about) for folder in folders]
-        passes = fill(
-            list(zip(views, stores, strict=True)),
-            pixels,
-            batch_size=batch_size_on(device),
-            compiled=compiled,
-            encode=_to_half if dtype is np.float16 else _as_it_is,
-            label=f"features {backbone.name}",
-            progress=progress,
+def feature_tables(
+    requests: Sequence[FeatureRequest],
+    images: Arrangeable,
+    *,
+    ahead: Sequence[FeatureRequest] = (),
+    device: torch.device,
+    progress: Progress = SILENT,
+) -> list[FeatureTable]:
+    """The features of images for several backbones, computing those that the cache lacks; each image is decoded once.
+
+    What is cached, and under which keys, is as if each backbone had been asked for alone.
+
+    Args:
+        requests: what is wanted; several may be of one backbone.
+        images: asked only for those that the cache lacks for some backbone.
+        ahead: cached too, since somebody will ask for it. Where such a network cannot be compiled, it is said, and left
+            to who asks for it.
+        device: where passes run.
+        progress: told of each pass.
+
+    Returns:
+        For each of `requests` its features; their `seconds` are those of the whole call.
+
+    Raises:
+        BestiaryError: the cache cannot be written.
+        Exception: a network that was requested cannot be compiled; what the others give is cached by then.
+    """
+    found: dict[str, _Caches] = {}
+    wanted: list[_Caches] = []
+    for number, request in enumerate((*requests, *ahead)):
+        caches = _Caches(request, device)
+        caches = found.setdefault(caches.identity, caches)
+        caches.want(request.views)
+        if number < len(requests):
+            wanted.append(caches)
+    start = time.perf_counter()
+    due, failed = list(found.values()), []
+    while due:
+        passes = fill([each.network() for each in due], images, kind="features", progress=progress)
+        overflown = []
+        for each, its in zip(due, passes, strict=True):
+            each.passes = its.computed
+            if isinstance(its.failed, OverflowError):
+                each.dtype = np.float32
+                overflown.append(each)
+            elif its.failed and each in wanted:
+                failed.append(its.failed)
+            elif its.failed:
+                progress.say(f"  features {each.name}: not made ahead: {its.failed}")
+        due = overflown
+    if failed:
+        raise failed[0]
+    seconds = time.perf_counter() - start
+    return [
+        each.table(request.views, images.keys, seconds=seconds) for each, request in zip(wanted, requests, strict=True)
+    ]
+
+
+class _Caches:
+    """The stores of one backbone, a view each, and how they are filled.
+
+    Attributes:
+        identity: the same for requests whose features lie in the same stores.
+        name: the architecture.
+        dtype: of the rows: float16, or float32 where a feature was beyond its range.
+        passes: how many were computed.
+    """
+
+    def __init__(self, request: FeatureRequest, device: torch.device) -> None:
+        self._backbone, self._device = request.backbone, device
+        self._precision, self._engine, self._about = _described(request.backbone, request.precision, device)
+        self._views: list[View] = []
+        self.identity = fingerprint(self._about)
+        self.name = request.backbone.name
+        wide = _folder(self._backbone, request.views[0], self._about, np.float32)
+        self.dtype: type[np.floating] = np.float32 if wide.exists() else np.float16
+        self.passes = 0
+
+    def want(self, views: Sequence[View]) -> None:
+        """Fill the stores of these views, too."""
+        self._views += [view for view in views if view not in self._views]
+
+    def network(self) -> FrozenNetwork:
+        """What fills the stores."""
+        self._stores = {view: self._store(view) for view in self._views}
+        return FrozenNetwork(
+            list(self._stores.items()),
+            self._backbone.preprocessing.geometry,
+            batch_size_on(self._device),
+            self._compiled,
+            encode=_to_half if self.dtype is np.float16 else _as_it_is,
+            name=self.name,
         )
-        return stores, passes
 
-    try:
-        known_wide = _folder(backbone, views[0], about, np.float32).exists()
-        stores, passes = filled(np.float32 if known_wide else np.float16)
-    except OverflowError:
-        stores, passes = filled(np.float32)
-    arrays = tuple(store.array()[store.find(pixels.keys)].astype(np.float32) for store in stores)
-    return FeatureTable(arrays, engine, resolved, passes.computed, passes.seconds, stores[0].folder.name)
+    def table(self, views: Sequence[View], keys: Sequence[str], *, seconds: float) -> FeatureTable:
+        """The features of images, all of which the stores have."""
+        stores = [self._stores[view] for view in views]
+        arrays = tuple(store.array()[store.find(keys)].astype(np.float32) for store in stores)
+        return FeatureTable(arrays, self._engine, self._precision, self.passes, seconds, stores[0].folder.name)
+
+    def _store(self, view: View) -> RowStore:
+        folder = _folder(self._backbone, view, self._about, self.dtype)
+        return RowStore(folder, shape=(self._backbone.feature_count,), dtype=self.dtype, about=self._about)
+
+    def _compiled(self) -> Forward:
+        return compile_forward(
+            self._backbone,
+            size_px=self._backbone.preprocessing.geometry.size_px,
+            precision=self._precision,
+            device=self._device,
+            engine=self._engine,
+        )
 
 
 def missing_features(

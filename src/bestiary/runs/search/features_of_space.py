@@ -14,10 +14,17 @@ import torch
 
 from bestiary.config.kinds import PACKAGED_BACKBONES
 from bestiary.config.schema import ModelConfig
-from bestiary.data.pixels import PixelsOnDemand
+from bestiary.data.pixels import DecodedOnce, PixelsOnDemand
 from bestiary.models.augment import views_of
 from bestiary.models.backbones import Backbone, build_backbone
-from bestiary.models.extract.features import FeatureTable, feature_table, missing_features, seconds_an_image
+from bestiary.models.extract.features import (
+    FeatureRequest,
+    FeatureTable,
+    feature_table,
+    feature_tables,
+    missing_features,
+    seconds_an_image,
+)
 from bestiary.models.heads import Features, Labels
 from bestiary.progress import SILENT, Progress
 from bestiary.runs.search.judging import Blocks, block_name
@@ -123,8 +130,12 @@ class SpaceFeatures:
             folds: which fold holds each out, `(n,) int64`.
         """
         found: dict[str, Features] = {}
-        for member in members:
-            table = self._table(build_backbone(member), member, self._images)
+        requests = [
+            FeatureRequest(build_backbone(member), views_of(member.augment), member.precision) for member in members
+        ]
+        images = DecodedOnce(self._images, self._root)
+        tables = feature_tables(requests, images, device=self._device, progress=self._progress)
+        for member, table in zip(members, tables, strict=True):
             plain = table.plain[train]
             mean, spread = plain.mean(axis=0, dtype=np.float64), plain.std(axis=0, dtype=np.float64)
             scale = np.divide(1.0, spread, out=np.ones_like(spread), where=spread > 0)
