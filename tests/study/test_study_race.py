@@ -78,7 +78,7 @@ def test_one_that_loses_on_a_sample_is_made_no_further_features_of_and_not_searc
     assert first_loses == [list(NAMES), [NAMES[1]]]
     assert set(table["backbones"]) == {NAMES[1]}
     race = read_race(study.path / "race.json")
-    assert still_in(race) == (NAMES[1],)
+    assert still_in(race, NAMES) == (NAMES[1],)
     lost = next(row for row in race["backbones"] if row["name"] == NAMES[0])
     assert lost["reason"].startswith("on 8 training images its log loss is 0.500 above the leader's")
     assert [one["images"] for one in lost["rounds"]] == [8]
@@ -195,3 +195,8 @@ def test_where_no_weights_can_be_had_it_says_so_and_is_run_again(photos: Path, t
     table = study.race()
     assert "resnet10t" in table["reason"][0]
     assert read_race(study.path / "race.json")["key"] == ""
+
+
+def test_a_search_takes_backbones_in_the_order_of_the_config_however_fast_they_are() -> None:
+    race = {"backbones": [{"name": name, "reason": reason} for name, reason in (("c", ""), ("b", "lost"), ("a", ""))]}
+    assert still_in(race, ("a", "b", "c")) == ("a", "c")

@@ -3,7 +3,7 @@
 In: the result of a race. Out: `race.json`, which this module owns; and it as a table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ def read_race(path: Path) -> dict[str, Any]:
     return read_keyed(path, form=FORMAT)
 
 
-def still_in(race: Mapping[str, Any]) -> tuple[str, ...]:
-    """The backbones that a search goes on with: neither left out nor lost."""
-    return tuple(row["name"] for row in race["backbones"] if not row["reason"])
+def still_in(race: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the backbones that are neither left out nor lost, in their order: that of the race is one of seconds."""
+    out = {row["name"] for row in race["backbones"] if row["reason"]}
+    return tuple(name for name in names if name not in out)
 
 
 def race_table(race: Mapping[str, Any]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from bestiary.runs.evaluation import right_by_image
 from bestiary.runs.record import RunRecord, read_logits
 from bestiary.snapshot import Snapshot, StudyPaths
 from bestiary.store.files import write_json, write_text
-from bestiary.study.seeds_stage import over_seeds
+from bestiary.study.seed_runs import over_seeds
 
 FORMAT = 4
 

@@ -62,7 +62,7 @@ def make_search(work: Work, key: str) -> None:
     from bestiary.runs.search.trials import TrialStore
 
     start, config, race = time.monotonic(), work.snapshot.config, read_race(work.paths.race)
-    space = config.search.model_copy(update={"backbones": still_in(race)})
+    space = config.search.model_copy(update={"backbones": still_in(race, config.search.backbones)})
     store = TrialStore(work.paths.search_journal, config.search.storage, key=_space_key(work, space))
     features = SpaceFeatures(
         in_order(images_to_fit(work)), work.snapshot.data_root,
@@ -120,7 +120,7 @@ def _outcome(finished: "list[FrozenTrial]", space: SearchConfig, race: dict[str,
 def _why_nothing(failures: list[dict[str, Any]], race: dict[str, Any]) -> str:
     if failures:
         return Counter(row["error"] for row in failures).most_common(1)[0][0]
-    if not still_in(race):
+    if all(row["reason"] for row in race["backbones"]):
         return "; ".join(f"{row['name']}: {row['reason']}" for row in race["backbones"])
     return "the budget ended before a head was tried"
 

@@ -8,19 +8,16 @@ dropout; of a linear probe, the folds in which its strength is chosen.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, cast
-
-import pandas as pd
+from typing import cast
 
 from bestiary.config.schema import StudyConfig
 from bestiary.config.values import FrozenDict
-from bestiary.runs.evaluation import lacking, right_by_image
+from bestiary.runs.evaluation import lacking
 from bestiary.runs.keys import fit_keys
-from bestiary.runs.record import logits_digest, read_logits, read_scored_ids, read_status
-from bestiary.snapshot import Snapshot, StudyPaths
+from bestiary.runs.record import logits_digest, read_scored_ids
 from bestiary.store.hashing import fingerprint
 from bestiary.study.run_stage import digests_of_weights, images_to_fit, is_due
+from bestiary.study.seed_runs import is_cheap, seed_folder
 from bestiary.study.work import Work
 
 
@@ -60,32 +57,6 @@ def make_seeds(work: Work, key: str) -> None:
     work.forget("seeds")
 
 
-def seed_folder(paths: StudyPaths, model: str, number: int) -> Path:
-    """Where the run of a further seed lies; `number` is 1 for the second."""
-    return paths.run(model) / "seeds" / str(number)
-
-
-def over_seeds(snapshot: Snapshot, name: str) -> dict[str, Any] | None:
-    """Mean, least and most accuracy of a model over all seeds, on val and test; None where there is only one."""
-    count = snapshot.config.train.seeds
-    if count == 1 or not _is_cheap(snapshot.config, name):
-        return None
-    folders = [seed_folder(snapshot.paths, name, number) for number in range(1, count)]
-    # One that diverged has no logits.
-    done = [folder for folder in folders if (status := read_status(folder)) and status.status == "done"]
-    logits = [read_logits(folder) for folder in (snapshot.paths.run(name), *done)]
-    found: dict[str, Any] = {"seeds": len(logits)}
-    for split in ("val", "test"):
-        right = pd.Series([float(right_by_image(one, snapshot.images, split=split).mean()) for one in logits])
-        found[split] = {"mean": float(right.mean()), "least": float(right.min()), "most": float(right.max())}
-    return found
-
-
-def _is_cheap(config: StudyConfig, name: str) -> bool:
-    model = config.models[name]
-    return not model.kind.is_composed and not model.kind.is_baseline and model.frozen
-
-
 def _with_seed(config: StudyConfig, number: int) -> StudyConfig:
     """The study's config with other seeds; the models keep their names."""
     models = {
@@ -113,7 +84,7 @@ def _asked(work: Work) -> Iterator[tuple[str, int, str]]:
     config = work.snapshot.config
     for number, keys in _keys(work).items():
         for name in config.models:
-            if _is_cheap(config, name) and work.snapshot.run(name).done:
+            if is_cheap(config, name) and work.snapshot.run(name).done:
                 yield name, number, keys[name]
 
 

@@ -318,7 +318,8 @@ class Study(CorrectableStudy):
         Args:
             redraw: see `split`.
         """
-        with self._at_work(redraw=redraw, is_whole=True) as work:
+        with self._at_work(redraw=redraw) as work:
+            work.is_whole = True
             for stage in STAGES.values():
                 if stage.in_run(work):
                     work.bring(stage.name)
@@ -367,12 +368,7 @@ class Study(CorrectableStudy):
 
     @contextmanager
     def _at_work(
-        self,
-        *,
-        config: StudyConfig | None = None,
-        redraw: bool = False,
-        models: tuple[str, ...] = (),
-        is_whole: bool = False,
+        self, *, config: StudyConfig | None = None, redraw: bool = False, models: tuple[str, ...] = ()
     ) -> Iterator[Work]:
         with _hold(self._paths):
             on_disk = read_study_config(self._paths.config)
@@ -383,15 +379,7 @@ class Study(CorrectableStudy):
                 )
             asked = config or self._config
             snapshot = Snapshot(self.path, asked)
-            yield Work(
-                snapshot,
-                STAGES,
-                progress=self._progress,
-                redraw=redraw,
-                models=models,
-                config=asked,
-                is_whole=is_whole,
-            )
+            yield Work(snapshot, STAGES, progress=self._progress, redraw=redraw, models=models, config=asked)
 
 
 @contextmanager

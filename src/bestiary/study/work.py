@@ -70,12 +70,11 @@ class Work:
         redraw: bool = False,
         models: tuple[str, ...] = (),
         config: StudyConfig | None = None,
-        is_whole: bool = False,
     ) -> None:
         self.snapshot = snapshot
         self.progress = progress
         self.redraw = redraw
-        self.is_whole = is_whole
+        self.is_whole = False
         self.started = time.monotonic()
         self.config_as_given = config or snapshot.config
         self._asked = models
